@@ -1,0 +1,23 @@
+"""Folders of the checkout, known once. The C sources live outside the wheel, so a checkout is needed to build."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+ROOT = PACKAGE.parents[1]
+KERNELS = ROOT / "kernels"
+FIRMWARE = ROOT / "firmware"
+BOARDS = ROOT / "boards"
+BUILD = ROOT / "build"
+RUNS = ROOT / "runs"
+
+
+def generated(board: str) -> Path:
+    """Folder of the C generated for one board."""
+    return BUILD / board / "gen"
+
+
+def elf(board: str) -> Path:
+    """The image that scons builds for one board."""
+    return BUILD / board / "firmware.elf"
