@@ -1,0 +1,217 @@
+"""A planned training graph -> model.h, model.c, params.h, params.c and manifest.json, the same bytes each time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mcugrad import ops
+from mcugrad.codegen.names import C_TYPES, literal, unique
+from mcugrad.codegen.params import HEAD, params_header, params_source, scale_states, state_bytes, state_layout
+from mcugrad.ir import Graph, Node, Quant
+from mcugrad.ir.text import print_graph
+from mcugrad.plan.memory import Plan, in_arena
+
+ARITHMETIC = 1  # rises when the same graph would compute other bits
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """Files by name, and what the host must know of them."""
+
+    files: Mapping[str, str]
+    manifest: Mapping[str, Any]
+
+
+def emit(graph: Graph, plan: Plan) -> Emitted:
+    """The C of one training step and of inference, and its manifest."""
+    c = unique([*graph.params, *graph.values])
+    manifest = _manifest(graph, plan)
+    files = {
+        "model.h": _model_header(graph, plan, manifest),
+        "model.c": _model_source(graph, plan, c),
+        "params.h": params_header(graph, c),
+        "params.c": params_source(graph, c),
+        "manifest.json": json.dumps(manifest, indent=1) + "\n",
+    }
+    return Emitted(files, manifest)
+
+
+def write(emitted: Emitted, folder: Path) -> Path:
+    """Write the files that differ from what is there, so that nothing is rebuilt in vain."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in emitted.files.items():
+        path = folder / name
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+    return folder
+
+
+def model_hash(graph: Graph, plan: Plan) -> str:
+    """16 bytes in hex that name graph, weights, order, layout of the state and arithmetic."""
+    order = [f"{n.op} {n.layer}" for n in plan.order]
+    layout = [(m.name, m.offset) for m in state_layout(graph)]
+    text = json.dumps([ARITHMETIC, print_graph(graph), order, layout])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def forward_count(plan: Plan) -> int:
+    return sum(ops.get(n.op).phase == "forward" for n in plan.order)
+
+
+def _manifest(graph: Graph, plan: Plan) -> dict[str, Any]:
+    x = graph.inputs[0]
+    assert isinstance(x.quant, Quant)
+    return {
+        "model": graph.name,
+        "hash": model_hash(graph, plan),
+        "input": {"shape": x.shape, "scale": x.quant.scale, "zero": x.quant.zero, "bytes": x.nbytes},
+        "classes": graph.value(graph.outputs["logits"]).size,
+        "arena_bytes": plan.arena_bytes,
+        "arena_bound": plan.bound,
+        "state_bytes": state_bytes(graph),
+        "state": [[m.name, m.dtype.value, m.shape, m.offset] for m in state_layout(graph)],
+        "forward_nodes": forward_count(plan),
+        "nodes": [_describe(graph, n) for n in plan.order],
+        "buffers": [[list(b.values), b.offset, b.size, b.first, b.last] for b in plan.buffers],
+    }
+
+
+def _describe(graph: Graph, node: Node) -> dict[str, Any]:
+    op = ops.get(node.op)
+    ins, outs = ([graph.value(n) for n in names] for names in (node.ins, node.outs))
+    main = (outs or ins)[0]
+    shape = "x".join(map(str, ins[0].shape)) + " -> " + "x".join(map(str, main.shape))
+    return {"op": node.op, "layer": node.layer, "phase": op.phase, "shape": shape, "macs": op.macs(ins, outs)}
+
+
+def _model_header(graph: Graph, plan: Plan, manifest: Mapping[str, Any]) -> str:
+    return f"""{HEAD.format(what=graph.name)}
+#ifndef MG_MODEL_H
+#define MG_MODEL_H
+
+#include <stdint.h>
+
+#include "params.h"
+
+#define MG_INPUT_BYTES {manifest["input"]["bytes"]}
+#define MG_CLASSES {manifest["classes"]}
+#define MG_ARENA_BYTES {manifest["arena_bytes"]}
+#define MG_STATE_BYTES {manifest["state_bytes"]}
+#define MG_NODES {len(plan.order)}
+#define MG_FORWARD_NODES {manifest["forward_nodes"]}
+
+typedef struct {{
+    float loss;
+    int32_t predicted;
+}} mg_result;
+
+extern const uint8_t mg_model_hash[16];
+extern const char mg_model_name[];
+
+/* Where the next sample goes: int8, HWC, MG_INPUT_BYTES long. It is overwritten by each run. */
+int8_t *mg_input(void);
+
+/* Forward pass and loss for a label below MG_CLASSES; changes no trained value. */
+void mg_forward(uint32_t label, mg_result *result);
+
+/* Forward, backward and update with learning rate lr; without update where the loss is not finite. */
+void mg_step(uint32_t label, float lr, mg_result *result);
+
+#endif
+"""
+
+
+def _model_source(graph: Graph, plan: Plan, c: Mapping[str, str]) -> str:
+    forward = forward_count(plan)
+    calls = [_call(graph, node, c, i) for i, node in enumerate(plan.order)]
+    structs = [_struct(graph, node, i) for i, node in enumerate(plan.order)]
+    digest = model_hash(graph, plan)
+    hash_bytes = ", ".join(f"0x{digest[i : i + 2]}" for i in range(0, 32, 2))
+    return f"""{HEAD.format(what=graph.name)}
+#include "model.h"
+
+#include "conv.h"
+#include "elementwise.h"
+#include "linear.h"
+#include "loss.h"
+#include "mark.h"
+#include "pool.h"
+#include "update.h"
+
+const uint8_t mg_model_hash[16] = {{{hash_bytes}}};
+const char mg_model_name[] = "{graph.name}";
+
+__attribute__((section(".arena"), aligned(32))) uint8_t mg_arena[MG_ARENA_BYTES];
+
+{_pointers(graph, plan, c)}
+{chr(10).join(structs)}
+
+int8_t *mg_input(void) {{ return {c[graph.inputs[0].name]}; }}
+
+static void forward(const int32_t *label, mg_result *result) {{
+{"".join(calls[:forward])}}}
+
+void mg_forward(uint32_t label_index, mg_result *result) {{
+    const int32_t label = (int32_t)label_index;
+    mg_mark_start();
+    forward(&label, result);
+}}
+
+{_step(calls[forward:])}"""
+
+
+def _step(calls: list[str]) -> str:
+    if not calls:
+        return ""
+    return f"""void mg_step(uint32_t label_index, float lr, mg_result *result) {{
+    const int32_t label = (int32_t)label_index;
+    mg_mark_start();
+    forward(&label, result);
+    if (!(result->loss - result->loss == 0.0f)) {{
+        return; /* infinite or not a number */
+    }}
+{"".join(calls)}}}
+"""
+
+
+def _pointers(graph: Graph, plan: Plan, c: Mapping[str, str]) -> str:
+    lines = []
+    for name, offset in plan.offsets.items():
+        v = graph.value(name)
+        kind = C_TYPES[v.dtype]
+        lines.append(
+            f"static {kind} *const {c[name]} = ({kind} *)(mg_arena + {offset}); /* {v.dtype.value}{list(v.shape)} */"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _struct(graph: Graph, node: Node, i: int) -> str:
+    op = ops.get(node.op)
+    ins, outs = ([graph.value(n) for n in names] for names in (node.ins, node.outs))
+    fields = ", ".join(f".{k} = {literal(v)}" for k, v in op.fields(ins, outs, node.attrs).items())
+    return f"static const mg_{op.params}_params p{i} = {{{fields}}};"
+
+
+def _call(graph: Graph, node: Node, c: Mapping[str, str], i: int) -> str:
+    op = ops.get(node.op)
+    outs = [_operand(graph, c, n) for n in node.outs] + ["0"] * (len(op.outs) - len(node.outs))
+    ins = [_operand(graph, c, n) for n in node.ins]
+    about = _describe(graph, node)
+    arguments = ", ".join([*outs, *ins, f"&p{i}"])
+    return f"    /* {node.layer}: {about['shape']} */\n    {op.kernel}({arguments});\n    mg_mark({i});\n"
+
+
+def _operand(graph: Graph, c: Mapping[str, str], name: str) -> str:
+    roles = {v: k for k, v in graph.outputs.items()}
+    if name in graph.params:
+        p = graph.params[name]
+        scale = p.trained and name in scale_states(graph)
+        return f"{'&' if scale else ''}mg_state.{c[name]}" if p.trained else c[name]
+    if in_arena(graph, name):
+        return c[name]
+    return f"&result->{roles[name]}" if name in roles else ("label" if name == "label" else f"&{name}")

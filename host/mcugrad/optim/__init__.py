@@ -1,0 +1,1 @@
+"""Optimisers: they turn finished gradients into update nodes."""

@@ -1,0 +1,1 @@
+"""Graph in, graph out: loss, gradients, sparse update, dead code, calibration."""

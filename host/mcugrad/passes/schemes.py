@@ -1,0 +1,136 @@
+"""Sparse update as data: which biases train, and which share of which convolution's input channels.
+
+The paper's 15 schemes are a table keyed by model and KB; convolutions count from 0 in network order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+
+from mcugrad.errors import UserError
+from mcugrad.ir.graph import Graph, Node
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """The last `biases` convolutions train their bias; `weights` maps a convolution to its trained share.
+
+    The share counts input channels (depthwise: channels), largest L2 norm first. The head always trains.
+    """
+
+    biases: int
+    weights: Mapping[int, Fraction] = field(default_factory=dict)
+
+
+def parse_scheme(text: str) -> Scheme:
+    """'20 24:1/4 27:1/2' -> 20 biases, a quarter of convolution 24, half of 27."""
+    match = re.fullmatch(r"(\d+)((?:\s+\d+:\d+(?:/[1-9]\d*)?)*)\s*", text)
+    if not match:
+        raise UserError(f"unreadable scheme '{text}'", "--scheme", "write '20 24:1/4 27:1/2' or a scheme's name")
+    pairs = [item.split(":") for item in match[2].split()]
+    return Scheme(int(match[1]), {int(index): Fraction(share) for index, share in pairs})
+
+
+SCHEMES: Mapping[str, Mapping[str, Scheme]] = {
+    model: {name: parse_scheme(text) for name, text in table.items()}
+    for model, table in {
+        "mbv2-w0.35": {
+            "49kb": "16 36:1 39:1 41:1/4 42:1/8 45:1/8 48:1/8 49:1/8",
+            "73kb": "20 32:1/8 33:1/2 36:1/2 39:1 41:1/4 42:1/8 45:1/8 48:1",
+            "99kb": "25 27:1 30:1 33:1 36:1 39:1 42:1/8 45:1/2 48:1",
+            "123kb": "31 27:1 30:1 33:1 36:1 39:1 42:1/2 45:1 48:1",
+            "138kb": "34 27:1 30:1 33:1 36:1 39:1 42:1 45:1 48:1",
+        },
+        "mcunet-5fps": {
+            "49kb": "20 24:1/4 27:1/2 30:1/2",
+            "74kb": "21 21:1 24:1 27:1/2 30:1",
+            "99kb": "22 21:1 24:1 27:1 30:1 36:1/8 39:1/4",
+            "125kb": "24 21:1/4 24:1 27:1 30:1 33:1/2 39:1/2",
+            "148kb": "23 21:1 24:1 27:1 30:1 36:1 39:1/2",
+        },
+        "proxyless-w0.3": {
+            "49kb": "21 39:1/4 42:1 45:1 51:1/8 54:1/4 57:1/4",
+            "74kb": "28 33:1/2 36:1/4 39:1 42:1 45:1 51:1/2 54:1/4 57:1/2",
+            "98kb": "25 36:1 39:1/2 42:1 45:1 48:1/4 51:1/2 54:1 57:1",
+            "120kb": "32 36:1 39:1 42:1 45:1 48:1/2 51:1 54:1 57:1",
+            "148kb": "45 36:1 39:1 42:1 45:1 48:1 51:1 54:1 57:1",
+        },
+    }.items()
+}
+
+
+def scheme_for(graph: Graph, text: str) -> Scheme:
+    """A table entry ('49kb'), 'full', 'last-6', 'bias-only', 'head-only' or an explicit '20 24:1/4 27:1/2'.
+
+    UserError if the graph has no such convolution or channel share.
+    """
+    scheme = _named(graph, text.strip().lower())
+    count = len(convolutions(graph))
+    wrong = [i for i in scheme.weights if i >= count] + ([scheme.biases] if scheme.biases > count else [])
+    if wrong:
+        where = f"scheme '{text}' of {graph.name}"
+        raise UserError(f"there is no convolution {wrong[0]}", where, f"the network has {count}, from 0")
+    for index, share in scheme.weights.items():
+        if share > 1:
+            raise UserError(f"convolution {index}: share {share}", f"scheme '{text}'", "keep shares within 0 to 1")
+    return scheme
+
+
+def convolutions(graph: Graph) -> list[Node]:
+    """The convolutions in network order: position == attrs['index']."""
+    forward = ("conv2d", "depthwise_conv2d")
+    return sorted((n for n in graph.nodes if n.op in forward), key=lambda n: int(n.attrs["index"]))
+
+
+def select_channels(graph: Graph, index: int, ratio: Fraction) -> tuple[int, ...]:
+    """The trained input channels of one convolution, sorted: the share with the largest norm, lower index first.
+
+    At least one channel unless the ratio is 0.
+    """
+    node = convolutions(graph)[index]
+    weight = graph.params[node.ins[1]].data.astype(np.int64)
+    energy = (weight**2).sum(tuple(range(weight.ndim - 1)))
+    count = max(int(ratio * len(energy)), 1 if ratio else 0)
+    return tuple(sorted(int(i) for i in np.argsort(-energy, kind="stable")[:count]))
+
+
+def analytic_memory(graph: Graph, scheme: Scheme) -> int:
+    """The paper's extra memory in bytes (its KB are 1024): what training needs on top of inference.
+
+    int8 trained weights + int32 trained biases + int8 saved inputs (trained channels only, and the head's)
+    + one clamp bit an output element of every convolution whose bias trains. No head, no gradients.
+    """
+    nodes = convolutions(graph)
+    total = Fraction(sum(graph.value(n.ins[0]).size for n in graph.nodes if n.op == "linear"))
+    for node in nodes[len(nodes) - scheme.biases :]:
+        total += 4 * graph.value(node.ins[2]).size + Fraction(graph.value(node.outs[0]).size, 8)
+    for index, ratio in scheme.weights.items():
+        count = len(select_channels(graph, index, ratio))
+        weight, x = (graph.value(name) for name in (nodes[index].ins[1], nodes[index].ins[0]))
+        total += count * (weight.size // weight.shape[-1] + x.shape[0] * x.shape[1])
+    return int(total)
+
+
+def _named(graph: Graph, text: str) -> Scheme:
+    count, table = len(convolutions(graph)), SCHEMES.get(graph.name, {})
+    if text in table:
+        return table[text]
+    if text in ("full", "bias-only", "head-only"):
+        return _last(count, count if text == "full" else 0, 0 if text == "head-only" else count)
+    if match := re.fullmatch(r"last-(\d+)", text):
+        return _last(count, int(match[1]), int(match[1]))
+    if re.match(r"\d+(\s|$)", text):
+        return parse_scheme(text)
+    known = ", ".join([*table, "full", "last-<k>", "bias-only", "head-only"])
+    raise UserError(f"no scheme '{text}' for {graph.name}", "--scheme", f"use {known} or '20 24:1/4 27:1/2'")
+
+
+def _last(count: int, weights: int, biases: int) -> Scheme:
+    if max(weights, biases) > count:
+        raise UserError(f"the network has only {count} convolutions", "--scheme", f"use last-{count} or less")
+    return Scheme(biases, {i: Fraction(1) for i in range(count - weights, count)})
