@@ -20,7 +20,7 @@ MAX_TAPS = (2**30 - 1) // (255 * 128)
 
 @dataclass(frozen=True)
 class Conv:
-    """One int8 convolution. weight: int8 [CO,KH,KW,CI], or [KH,KW,C] if depthwise; bias in units s_x * w_scale."""
+    """One int8 convolution. weight [CO,KH,KW,CI], or [KH,KW,C] if depthwise; bias in units of s_x * w_scale."""
 
     layer: str
     weight: Array
@@ -117,7 +117,7 @@ def linear(b: Builder, layer: str, x: str, weight: Array, bias: Array) -> str:
 def fresh_head(classes: int, features: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """An untrained classifier: weight [classes, features] uniform in +-1/sqrt(features), bias 0."""
     if classes < 2:
-        raise UserError(f"a classifier needs two classes, not {classes}", "the dataset", "give it more classes")
+        raise UserError(f"a classifier of {classes} classes", "the dataset", "give it at least two classes")
     bound = features**-0.5
     weight = np.random.default_rng(seed).uniform(-bound, bound, (classes, features))
     return weight.astype(np.float32), np.zeros(classes, np.float32)
@@ -163,7 +163,7 @@ def _out_shape(x: Value, spec: Conv) -> tuple[int, int, int]:
         (n + 2 * spec.pad - k) // spec.stride + 1 for n, k in zip((height, width), spec.kernel, strict=True)
     )
     if rows < 1 or columns < 1:
-        raise UserError(f"its {height}x{width} input is too small", f"layer {spec.layer}", "use larger images")
+        raise UserError(f"{height}x{width} is too small", f"input of {spec.layer}", "use larger images")
     return rows, columns, channels if spec.depthwise else spec.weight.shape[0]
 
 

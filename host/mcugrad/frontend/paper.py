@@ -23,7 +23,7 @@ def from_paper(path: Path, classes: int | None, seed: int = 0) -> Graph:
     """The model in `path` (name = the file's stem), input int8 [128,128,3].
 
     `classes` gives a fresh fp32 head drawn from `seed`; None keeps the ImageNet one (1000 classes).
-    Layers: conv0, b<i>.pw1, b<i>.dw, b<i>.pw2, b<i>.add, pool, head. UserError if the file is not such a model.
+    Layers: conv0, b<i>.pw1, b<i>.dw, b<i>.pw2, b<i>.add, pool, head. UserError if the file is no such model.
     """
     model = _Record(_archived(path), path.name)
     first = model.record("first_conv")
@@ -149,5 +149,5 @@ def _head(b: Builder, x: str, classifier: _Record, classes: int | None, seed: in
         return emit.linear(b, "head", x, weight, bias)
     params = classifier.record("params")
     scale = params.array("w_scales", 1).astype(np.float64)
-    weight = params.array("weight", 4)[:, :, 0, 0] * scale[:, None]
-    return emit.linear(b, "head", x, weight, params.array("bias", 1) * scale * params.real("x_scale"))
+    kernel = params.array("weight", 4)[:, :, 0, 0] * scale[:, None]
+    return emit.linear(b, "head", x, kernel, params.array("bias", 1) * scale * params.real("x_scale"))

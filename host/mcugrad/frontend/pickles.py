@@ -1,4 +1,4 @@
-"""A pickle of plain dicts, lists, scalars and numpy arrays -> the same, without importing or calling anything.
+"""A pickle of plain dicts, lists, scalars and numpy arrays -> the same; nothing is imported or called.
 
 The opcodes are interpreted here, one by one, so a hostile file can at worst be refused.
 """
@@ -25,7 +25,7 @@ _MARK = object()
 Stack = list[Any]
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """Why the file is not read; becomes a UserError that also names the file."""
 
 
@@ -36,13 +36,13 @@ class _Global(str):
 class _Dtype:
     def __init__(self, text: Any) -> None:
         if type(text) is not str or text not in _DTYPES:
-            raise _Refused("a numpy dtype other than " + ", ".join(sorted(_DTYPES)))
+            raise _RefusedError("a numpy dtype other than " + ", ".join(sorted(_DTYPES)))
         self.text: str = text
 
     def build(self, state: Any) -> None:
         order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
         if order not in ("<", "|", "="):
-            raise _Refused("numpy data that is not little-endian")
+            raise _RefusedError("numpy data that is not little-endian")
 
 
 class _Array:
@@ -53,12 +53,12 @@ class _Array:
 
     def build(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], _Dtype):
-            raise _Refused("a numpy array whose state is not (version, shape, dtype, order, bytes)")
+            raise _RefusedError("a numpy array whose state is not (version, shape, dtype, order, bytes)")
         _, shape, dtype, fortran, raw = state
         kind = np.dtype(f"<{dtype.text}")
         plain = type(shape) is tuple and len(shape) <= 8 and all(type(n) is int and n >= 0 for n in shape)
         if not plain or not isinstance(raw, bytes) or math.prod(shape) * kind.itemsize != len(raw):
-            raise _Refused("a numpy array whose bytes do not fit its shape")
+            raise _RefusedError("a numpy array whose bytes do not fit its shape")
         self.array = np.frombuffer(raw, kind).reshape(shape, order="F" if fortran else "C")
 
 
@@ -66,7 +66,7 @@ def read_plain(data: bytes, where: str) -> Any:
     """The pickled value; UserError naming the global or opcode if it is anything but plain data."""
     try:
         return _finish(_run(data), itertools.count())
-    except _Refused as error:
+    except _RefusedError as error:
         raise UserError(f"the pickle asks for {error}", where, "use the model's original file") from None
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(f"the pickle is damaged ({error})", where, "fetch the file again") from None
@@ -74,14 +74,14 @@ def read_plain(data: bytes, where: str) -> Any:
 
 def _run(data: bytes) -> Any:
     if len(data) > MAX_BYTES:
-        raise _Refused(f"{len(data)} bytes, more than the {MAX_BYTES} that a model may take")
+        raise _RefusedError(f"{len(data)} bytes, more than the {MAX_BYTES} that a model may take")
     stack: Stack = []
     memo: dict[int, Any] = {}
     for opcode, arg, _ in pickletools.genops(data):
         if opcode.name == "STOP":
             return stack.pop()
         _step(opcode.name, arg, stack, memo)
-    raise _Refused("more data than the file holds")
+    raise _RefusedError("more data than the file holds")
 
 
 def _step(name: str, arg: Any, stack: Stack, memo: dict[int, Any]) -> None:
@@ -96,26 +96,26 @@ def _step(name: str, arg: Any, stack: Stack, memo: dict[int, Any]) -> None:
     elif name in _ACTIONS:
         _ACTIONS[name](arg, stack)
     elif name not in ("PROTO", "FRAME"):
-        raise _Refused(f"the pickle operation {name}")
+        raise _RefusedError(f"the pickle operation {name}")
 
 
 def _global(name: str, stack: Stack) -> None:
     if name not in _GLOBALS:
-        raise _Refused(f"the global {name.replace(' ', '.')}")
+        raise _RefusedError(f"the global {name.replace(' ', '.')}")
     stack.append(_Global(name))
 
 
 def _stack_global(_: Any, stack: Stack) -> None:
     name, module = stack.pop(), stack.pop()
     if type(name) is not str or type(module) is not str:
-        raise _Refused("a global without a name")
+        raise _RefusedError("a global without a name")
     _global(f"{module} {name}", stack)
 
 
 def _reduce(_: Any, stack: Stack) -> None:
     args, function = stack.pop(), stack.pop()
     if not isinstance(function, _Global) or not isinstance(args, tuple):
-        raise _Refused("a call of something that is not a function")
+        raise _RefusedError("a call of something that is not a function")
     if function in _ARRAY_GLOBALS:
         stack.append(_Array())
     elif function == "numpy dtype":
@@ -123,13 +123,13 @@ def _reduce(_: Any, stack: Stack) -> None:
     elif function == "_codecs encode" and args[1:] == ("latin1",) and type(args[0]) is str:
         stack.append(args[0].encode("latin1"))
     else:
-        raise _Refused(f"a call of {function.replace(' ', '.')} with other arguments than numpy's")
+        raise _RefusedError(f"a call of {function.replace(' ', '.')} with other arguments than numpy's")
 
 
 def _build(_: Any, stack: Stack) -> None:
     state = stack.pop()
     if not isinstance(stack[-1], _Array | _Dtype):
-        raise _Refused("state for something that is not a numpy array")
+        raise _RefusedError("state for something that is not a numpy array")
     stack[-1].build(state)
 
 
@@ -150,7 +150,7 @@ def _since_mark(stack: Stack) -> list[Any]:
 
 def _append(items: list[Any], stack: Stack) -> None:
     if type(stack[-1]) is not list:
-        raise _Refused("items for something that is not a list")
+        raise _RefusedError("items for something that is not a list")
     stack[-1].extend(items)
 
 
@@ -158,14 +158,14 @@ def _set(items: list[Any], stack: Stack) -> None:
     keys = items[::2]
     # Only strings: the hash of nested tuples can take longer than the age of the universe.
     if type(stack[-1]) is not dict or not all(type(k) is str for k in keys):
-        raise _Refused("a dict whose keys are not strings")
+        raise _RefusedError("a dict whose keys are not strings")
     stack[-1].update(zip(keys, items[1::2], strict=True))
 
 
 def _finish(value: Any, visited: Iterator[int], depth: int = 0) -> Any:
-    """Arrays in place of their stand-ins. Depth and count are bounded: a few shared lists can describe 2**99."""
+    """Arrays in place of their stand-ins. Depth and count are bounded: shared lists can describe 2**99."""
     if depth > 8 or next(visited) > MAX_ITEMS:
-        raise _Refused(f"containers nested more than 8 deep or more than {MAX_ITEMS} items")
+        raise _RefusedError(f"containers nested more than 8 deep or more than {MAX_ITEMS} items")
     if isinstance(value, _Array):
         return value.array
     if isinstance(value, dict):
@@ -173,7 +173,7 @@ def _finish(value: Any, visited: Iterator[int], depth: int = 0) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_finish(v, visited, depth + 1) for v in value)
     if isinstance(value, _Dtype | _Global) or value is _MARK:
-        raise _Refused("a bare numpy type")
+        raise _RefusedError("a bare numpy type")
     return value
 
 

@@ -31,7 +31,7 @@ def parse_scheme(text: str) -> Scheme:
     """'20 24:1/4 27:1/2' -> 20 biases, a quarter of convolution 24, half of 27."""
     match = re.fullmatch(r"(\d+)((?:\s+\d+:\d+(?:/[1-9]\d*)?)*)\s*", text)
     if not match:
-        raise UserError(f"unreadable scheme '{text}'", "--scheme", "write '20 24:1/4 27:1/2' or a scheme's name")
+        raise UserError(f"unreadable scheme '{text}'", "--scheme", "write '20 24:1/4 27:1/2' or a name")
     pairs = [item.split(":") for item in match[2].split()]
     return Scheme(int(match[1]), {int(index): Fraction(share) for index, share in pairs})
 
@@ -77,7 +77,7 @@ def scheme_for(graph: Graph, text: str) -> Scheme:
         raise UserError(f"there is no convolution {wrong[0]}", where, f"the network has {count}, from 0")
     for index, share in scheme.weights.items():
         if share > 1:
-            raise UserError(f"convolution {index}: share {share}", f"scheme '{text}'", "keep shares within 0 to 1")
+            raise UserError(f"convolution {index}: share {share}", f"scheme '{text}'", "keep shares to 0..1")
     return scheme
 
 
@@ -88,9 +88,9 @@ def convolutions(graph: Graph) -> list[Node]:
 
 
 def select_channels(graph: Graph, index: int, ratio: Fraction) -> tuple[int, ...]:
-    """The trained input channels of one convolution, sorted: the share with the largest norm, lower index first.
+    """The trained input channels of one convolution, sorted: the share with the largest norm.
 
-    At least one channel unless the ratio is 0.
+    Equal norms go by index; at least one channel unless the ratio is 0.
     """
     node = convolutions(graph)[index]
     weight = graph.params[node.ins[1]].data.astype(np.int64)

@@ -1,4 +1,4 @@
-"""The quantised network in float64 torch: the graph's exact integer forward, exact straight-through gradients.
+"""The quantised network in float64 torch: exact integer forward, exact straight-through gradients.
 
 Written from the arithmetic's definition alone, apart from the interpreter, so that it can judge it.
 """
@@ -21,7 +21,7 @@ Float64 = NDArray[np.float64]
 
 @dataclass
 class Run:
-    """Every activation by value name (float64, exact integers for int8 ones) and the params read, as leaves."""
+    """Every activation by value name (float64; exact integers for int8 ones), and the params read as leaves."""
 
     graph: Graph
     values: dict[str, Tensor] = field(default_factory=dict)
