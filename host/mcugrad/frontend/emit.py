@@ -20,7 +20,7 @@ MAX_TAPS = (2**30 - 1) // (255 * 128)
 
 @dataclass(frozen=True)
 class Conv:
-    """One int8 convolution. weight [CO,KH,KW,CI], or [KH,KW,C] if depthwise; bias in units of s_x * w_scale."""
+    """One int8 convolution. weight [CO,KH,KW,CI], or [KH,KW,C] if depthwise; bias in s_x * w_scale."""
 
     layer: str
     weight: Array

@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from mcugrad.ir.graph import Graph, Node
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as fn
+
+from mcugrad.ir.graph import Graph, Node
 
 Float64 = NDArray[np.float64]
 
 
 @dataclass
 class Run:
-    """Every activation by value name (float64; exact integers for int8 ones), and the params read as leaves."""
+    """Every activation by value name (float64; exact integers for int8), and the params read as leaves."""
 
     graph: Graph
     values: dict[str, Tensor] = field(default_factory=dict)
