@@ -1,11 +1,10 @@
 """THE build description: sources, flags and linker script of the firmware, for plain scons and for PlatformIO alike.
 
-`firmware(env, ...)` takes any SCons environment and leaves <out>/firmware.elf and firmware.bin, the same bytes each time.
+`firmware(env, ...)` takes any SCons environment and makes the same bytes of firmware.elf and firmware.bin in both.
 """
 
-from __future__ import annotations
-
 import os
+import shutil
 import sys
 from pathlib import Path
 from string import Template
@@ -13,13 +12,21 @@ from string import Template
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "host"))
 
-from mcugrad import boards
-from mcugrad.link.messages import header_text
+from mcugrad import boards, flash  # noqa: E402
+from mcugrad.errors import UserError  # noqa: E402
+from mcugrad.link.messages import header_text  # noqa: E402
 
 CPU = ["-mcpu=cortex-m7", "-mthumb", "-mfloat-abi=hard"]
+# -O3: the kernels' loops gain more from unrolling than the flash costs. Contraction would change the numbers.
 CODE = ["-std=gnu11", "-O3", "-g", "-ffp-contract=off", "-fno-math-errno", "-ffunction-sections", "-fdata-sections"]
 WARN = ["-Wall", "-Wextra", "-Werror", "-Wdouble-promotion"]
 LINK = ["-nostartfiles", "-Wl,--gc-sections", "-Wl,--fatal-warnings", "-Wl,--build-id=none"]
+GENERATED = ["model.c", "params.c", "model.h", "params.h", "manifest.json"]
+
+
+def generated(board_id):
+    """Where the compiler leaves a board's C, relative to the root."""
+    return f"build/{board_id}/gen"
 
 
 def sources(board):
@@ -29,13 +36,19 @@ def sources(board):
     return own + chip + sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "kernels").glob("*.c"))
 
 
+def flags(board, out, gen):
+    """Compiler flags; the prefix maps take every path that depends on the road or the machine out of the image."""
+    maps = [f"-ffile-prefix-map={old}={new}" for old, new in ((ROOT, "."), (out, "out"), (gen, "gen"))]
+    defines = [f"-DMG_BOARD={board.id}", f"-DMG_CPU_HZ={board.cpu_hz}u", f"-DMG_BAUD={board.baud}u"]
+    return [*CPU, f"-mfpu={board.fpu}", *CODE, *WARN, *defines, *maps]
+
+
 def linker_script(board):
     """link.ld.in filled in with the board's memories."""
-    regions = {m.name: m for m in board.regions}
+    ram = {m.name: m for m in board.ram}
     # A memory merged into its neighbour goes by the neighbour's name.
-    home = {m.name: next(r for r in regions.values() if r.origin <= m.origin < r.end) for m in board.ram}
-    dma = next(m for m in board.ram if m.name == board.place["dma"])
-    lines = [f"    {m.name} (rwx) : ORIGIN = {m.origin:#x}, LENGTH = {m.size}" for m in regions.values()]
+    home = {m.name: next(r.name for r in board.regions if r.origin <= m.origin < r.end) for m in board.ram}
+    lines = [f"    {m.name} (rwx) : ORIGIN = {m.origin:#x}, LENGTH = {m.size}" for m in board.regions]
     return Template((ROOT / "firmware/link.ld.in").read_text()).substitute(
         board=board.id,
         flash_origin=hex(board.flash.origin),
@@ -43,7 +56,102 @@ def linker_script(board):
         regions="\n".join(lines),
         main=board.regions[0].name,
         stack=board.stack,
-        dma_end=hex(dma.end),
-        dma_name=dma.name,
-        **{key: home[board.place[key]].name for key in ("state", "arena", "dma")},
+        dma_end=hex(ram[board.place["dma"]].end),
+        dma_name=board.place["dma"],
+        **{key: home[board.place[key]] for key in ("state", "arena", "dma")},
     )
+
+
+def python():
+    """The interpreter that has the package's dependencies; PlatformIO's own may lack them."""
+    venv = ROOT / ".venv" / "bin" / "python"
+    return os.environ.get("MCUGRAD_PYTHON") or (str(venv) if venv.exists() else sys.executable)
+
+
+def relative(path):
+    """As SCons prints it: from the root where it lies under it."""
+    full = Path(os.path.abspath(ROOT / path))
+    return full.relative_to(ROOT).as_posix() if full.is_relative_to(ROOT) else full.as_posix()
+
+
+def firmware(env, board_id, out, gen=None):
+    """Declare one board's image; the nodes of firmware.elf and firmware.bin.
+
+    `out` takes what is built. `gen`, else the variable MCUGRAD_GEN, names the folder of the model's C; where neither
+    does and nobody has compiled a model yet, the default job is.
+    """
+    board = boards.load(board_id)
+    out, gen = relative(out), relative(gen or os.environ.get("MCUGRAD_GEN") or generated(board_id))
+    require(env, "arm-none-eabi-gcc", "install it (Debian: apt install gcc-arm-none-eabi libnewlib-arm-none-eabi)")
+    configure(env, board, out, gen)
+    script = text_file(env, f"{out}/link.ld", linker_script(board))
+    text_file(env, f"{out}/inc/messages.h", header_text())
+    objects = [compile_c(env, board, f"{out}/obj/{name[:-2]}.o", name) for name in sources(board)]
+    objects += [compile_c(env, board, f"{out}/obj/gen/{p.stem}.o", p) for p in model_sources(env, board, gen)]
+    elf = env.Program(node(f"{out}/firmware.elf"), objects, LINKFLAGS=[*env["LINKFLAGS"], "-T", script[0].path])
+    env.Depends(elf, script)
+    image = env.Command(node(f"{out}/firmware.bin"), elf, "$OBJCOPY -O binary $SOURCE $TARGET")
+    return elf, image
+
+
+def configure(env, board, out, gen):
+    includes = ["firmware", "firmware/chip", "kernels", "boards", gen, f"{out}/inc"]
+    env.Replace(CC="arm-none-eabi-gcc", LINK="$CC", OBJCOPY="arm-none-eabi-objcopy", PROGSUFFIX="")
+    env.Append(CCFLAGS=flags(board, out, gen), CPPPATH=[node(path) for path in includes])
+    env.Append(LINKFLAGS=[*CPU, f"-mfpu={board.fpu}", *LINK])
+
+
+def compile_c(env, board, target, source):
+    unit = env.Object(node(target), node(str(source)))
+    env.Depends(unit, node(f"boards/{board.id}.h"))  # included by a macro, which SCons does not see through
+    return unit
+
+
+def model_sources(env, board, gen):
+    folder = ROOT / gen
+    found = sorted(folder.glob("*.c"))
+    if found:
+        return [relative_path(path) for path in found]
+    if gen != generated(board.id):
+        raise UserError("there is no model.c", str(folder), f"run: mcugrad compile --board {board.id} --out {gen}")
+    env.Command([node(f"{gen}/{name}") for name in GENERATED], [], [generator(board, gen)])
+    return [Path(gen) / name for name in GENERATED if name.endswith(".c")]
+
+
+def generator(board, gen):
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "host"), os.environ.get("PYTHONPATH", "")])
+    return [python(), "-m", "mcugrad", "compile", "--board", board.id, "--out", gen]
+
+
+def relative_path(path):
+    return Path(relative(path))
+
+
+def node(path):
+    """A path from the root, whichever folder the calling script lies in."""
+    return path if os.path.isabs(path) else f"#{path}"
+
+
+def text_file(env, path, text):
+    return env.Command(node(path), env.Value(text), env.Action(write_text, "write $TARGET"))
+
+
+def write_text(target, source, env):
+    Path(target[0].abspath).write_text(source[0].get_text_contents())
+
+
+def require(env, program, fix):
+    path = env["ENV"].get("PATH", "")
+    if shutil.which(program, path=path) is None:
+        raise UserError(f"{program} is not installed", "PATH", fix)
+
+
+def upload(board_id, elf, protocol):
+    """Put an image on the board, real or emulated, and say what to do next."""
+    board, elf = boards.load(board_id), Path(elf)
+    if protocol == "emulator":
+        port = flash.start_emulator(board, elf, elf.parent)
+        print(f"the emulated {board.name} runs {elf}\n  port: {port}\n  next: python host/train_on_board.py --port {port}")
+    else:
+        flash.flash(board, elf)
+        print(f"programmed the {board.name}\n  next: python host/train_on_board.py --port /dev/ttyACM0")

@@ -10,8 +10,6 @@
 
 extern const uint8_t __static_bytes[], __stack_bytes[];
 
-enum { OBJECT_STATE, OBJECT_MARKS };
-
 static uint32_t boots __attribute__((section(".noinit")));
 static uint32_t boot_id, applied;
 static bool dirty;
@@ -25,7 +23,7 @@ uint32_t state_boot_id(void) { return boot_id; }
 uint32_t state_applied(void) { return applied; }
 void state_set_applied(uint32_t step) { applied = step; }
 bool state_dirty(void) { return dirty; }
-uint32_t state_static_bytes(void) { return (uint32_t)__static_bytes; }
+uint32_t state_static_bytes(void) { return (uint32_t)(uintptr_t)__static_bytes; }
 
 static uint32_t state_crc(void) { return frame_crc(0, &mg_state, sizeof mg_state); }
 
@@ -48,7 +46,7 @@ void state_welcome(const uint8_t *payload, size_t size) {
         .state_bytes = sizeof mg_state,
         .static_bytes = state_static_bytes(),
         .arena_bytes = MG_ARENA_BYTES,
-        .stack_bytes = (uint32_t)__stack_bytes,
+        .stack_bytes = (uint32_t)(uintptr_t)__stack_bytes,
         .window = BOARD_UART_WINDOW,
         .applied = applied,
         .weights_crc = state_crc(),
@@ -62,10 +60,10 @@ void state_welcome(const uint8_t *payload, size_t size) {
 }
 
 static const uint8_t *object(uint8_t number, uint32_t *size) {
-    *size = number == OBJECT_STATE ? (uint32_t)sizeof mg_state : 4 * (MG_NODES + 1);
-    if (number == OBJECT_STATE)
+    *size = number == MG_OBJECT_STATE ? (uint32_t)sizeof mg_state : 4 * (MG_NODES + 1);
+    if (number == MG_OBJECT_STATE)
         return (const uint8_t *)&mg_state;
-    return number == OBJECT_MARKS ? (const uint8_t *)mg_marks : NULL;
+    return number == MG_OBJECT_MARKS ? (const uint8_t *)mg_marks : NULL;
 }
 
 void state_read(const uint8_t *payload, size_t size) {
@@ -95,8 +93,8 @@ void state_write(const uint8_t *payload, size_t size) {
     mg_msg_write write;
     memcpy(&write, payload, sizeof write);
     uint32_t count = (uint32_t)(size - sizeof write);
-    if (write.object != OBJECT_STATE) {
-        link_refuse(MG_ERR_UNKNOWN, write.object, OBJECT_STATE);
+    if (write.object != MG_OBJECT_STATE) {
+        link_refuse(MG_ERR_UNKNOWN, write.object, MG_OBJECT_STATE);
         return;
     }
     if (write.offset > sizeof mg_state || count > sizeof mg_state - write.offset) {
@@ -112,8 +110,8 @@ void state_commit(const uint8_t *payload, size_t size) {
     mg_msg_commit commit;
     memcpy(&commit, payload, size);
     uint32_t crc = state_crc();
-    if (commit.object != OBJECT_STATE) {
-        link_refuse(MG_ERR_UNKNOWN, commit.object, OBJECT_STATE);
+    if (commit.object != MG_OBJECT_STATE) {
+        link_refuse(MG_ERR_UNKNOWN, commit.object, MG_OBJECT_STATE);
         return;
     }
     if (crc != commit.crc) {

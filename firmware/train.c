@@ -11,12 +11,10 @@
 
 uint32_t mg_marks[MG_NODES + 1];
 
-enum { MODE_EVAL, MODE_TRAIN };
-
 static struct {
     uint32_t step, received;
 } sample;
-static mg_msg_train last;    /* the TRAIN that `answer` belongs to */
+static mg_msg_train last; /* the TRAIN that `answer` belongs to */
 static mg_msg_result answer;
 static bool answered;
 
@@ -54,7 +52,7 @@ static void send_answer(void) {
 static bool is_repeat(const mg_msg_train *train) {
     if (!answered || train->step != last.step || train->mode != last.mode)
         return false;
-    return train->mode == MODE_TRAIN || (!sample.received && train->crc == last.crc && train->label == last.label);
+    return train->mode == MG_MODE_TRAIN || (!sample.received && train->crc == last.crc && train->label == last.label);
 }
 
 /* Nothing has been touched yet when a question is refused here; a corrupt sample must be sent again. */
@@ -64,13 +62,13 @@ static bool refused(const mg_msg_train *train) {
     float lr = train->lr;
     if (state_dirty())
         link_refuse(MG_ERR_DIRTY, 0, 0);
-    else if (train->mode > MODE_TRAIN)
-        link_refuse(MG_ERR_UNKNOWN, train->mode, MODE_TRAIN);
-    else if (train->mode == MODE_TRAIN && train->step != due)
+    else if (train->mode > MG_MODE_TRAIN)
+        link_refuse(MG_ERR_UNKNOWN, train->mode, MG_MODE_TRAIN);
+    else if (train->mode == MG_MODE_TRAIN && train->step != due)
         link_refuse(MG_ERR_BAD_STEP, train->step, due);
     else if (train->label >= MG_CLASSES)
         link_refuse(MG_ERR_BAD_LABEL, train->label, MG_CLASSES);
-    else if (train->mode == MODE_TRAIN && !(lr >= 0 && lr <= FLT_MAX))
+    else if (train->mode == MG_MODE_TRAIN && !(lr >= 0 && lr <= FLT_MAX))
         link_refuse(MG_ERR_BAD_LR, rate, 0);
     else if (train->step != sample.step || sample.received != MG_INPUT_BYTES)
         link_refuse(MG_ERR_BAD_SIZE, train->step == sample.step ? sample.received : 0, MG_INPUT_BYTES);
@@ -90,14 +88,14 @@ static bool corrupt(const mg_msg_train *train) {
 
 static void run(const mg_msg_train *train, mg_result *result) {
     mg_mark_start();
-    if (train->mode == MODE_TRAIN)
+    if (train->mode == MG_MODE_TRAIN)
         mg_step(train->label, train->lr, result);
     else
         mg_forward(train->label, result);
 }
 
 static void fill_answer(const mg_msg_train *train, const mg_result *result) {
-    uint32_t nodes = train->mode == MODE_TRAIN ? MG_NODES : MG_FORWARD_NODES;
+    uint32_t nodes = train->mode == MG_MODE_TRAIN ? MG_NODES : MG_FORWARD_NODES;
     answer = (mg_msg_result){
         .step = train->step,
         .mode = train->mode,
@@ -144,7 +142,7 @@ void train_step(const uint8_t *payload, size_t size) {
     run(&train, &result);
     if (diverged(&result))
         return;
-    if (train.mode == MODE_TRAIN)
+    if (train.mode == MG_MODE_TRAIN)
         state_set_applied(train.step);
     fill_answer(&train, &result);
     send_answer();

@@ -72,12 +72,12 @@ class Board:
 
     @property
     def regions(self) -> tuple[Memory, ...]:
-        """RAM as the linker sees it: memories without a gap between them are one, under the first one's name."""
+        """RAM as the linker sees it: memories without a gap between them are one, called RAM."""
         merged: list[Memory] = []
         for memory in sorted(self.ram, key=lambda m: m.origin):
             if merged and merged[-1].end == memory.origin:
                 last = merged[-1]
-                merged[-1] = Memory(last.name, last.origin, last.size + memory.size, last.dma, last.cached)
+                merged[-1] = Memory("RAM", last.origin, last.size + memory.size, last.dma, last.cached)
             else:
                 merged.append(memory)
         return tuple(merged)

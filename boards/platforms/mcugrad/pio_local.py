@@ -1,0 +1,54 @@
+"""PlatformIO runs SCons from its own package; where the registry is out of reach, one is made of the installed SCons."""
+
+import json
+import shutil
+from importlib import metadata, util
+from pathlib import Path
+
+from platformio.dependencies import get_core_dependencies
+from platformio.package.manager.tool import ToolPackageManager
+from platformio.package.meta import PackageSpec
+
+LAUNCHER = '''"""Runs the SCons beside this file."""
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "scons-local"))
+from SCons.Script import main
+
+main()
+'''
+
+
+def ensure_scons():
+    """Make tool-scons in PlatformIO's package folder, if it is missing and the very SCons it wants is installed."""
+    wanted = get_core_dependencies()["tool-scons"]
+    manager = ToolPackageManager()
+    spec = PackageSpec(owner="platformio", name="tool-scons", requirements=wanted)
+    version = package_version()
+    if version is None or manager.get_package(spec) or not wanted.lstrip("~^=").startswith(version.rsplit(".", 1)[0]):
+        return
+    make_package(Path(manager.package_dir) / "tool-scons", f"{version}+pypi")
+    manager.memcache_reset()
+
+
+def package_version():
+    """SCons 4.11.1 is 4.41101.0 to PlatformIO; None without SCons."""
+    try:
+        major, minor, patch = metadata.version("scons").split(".")[:3]
+    except (metadata.PackageNotFoundError, ValueError):
+        return None
+    return f"{major}.4{int(minor):02d}{int(patch):02d}.0"
+
+
+def make_package(folder, version):
+    """A copy, not a pointer into a virtual environment: it stays good for the user's other projects."""
+    source = Path(util.find_spec("SCons").origin).parent
+    shutil.rmtree(folder, ignore_errors=True)
+    ignore = shutil.ignore_patterns("docbook", "__pycache__")
+    shutil.copytree(source, folder / "scons-local" / "SCons", ignore=ignore)
+    (folder / "scons.py").write_text(LAUNCHER)
+    entry = {"name": "tool-scons", "version": version}
+    (folder / "package.json").write_text(json.dumps({**entry, "system": "*"}))
+    spec = {"owner": "platformio", "id": None, "name": "tool-scons", "requirements": None, "uri": None}
+    (folder / ".piopm").write_text(json.dumps({"type": "tool", **entry, "spec": spec}))

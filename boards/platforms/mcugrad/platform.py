@@ -1,0 +1,35 @@
+"""The PlatformIO platform of this checkout: PlatformIO's packages where it has them, the system's programs where not.
+
+MCUGRAD_TOOLS=system never downloads, =registry always asks PlatformIO; else its packages win and PATH is next.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from platformio.public import PlatformBase
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import pio_local  # noqa: E402
+
+TOOLCHAIN, OPENOCD = "toolchain-gccarmnoneeabi", "tool-openocd"
+
+
+class McugradPlatform(PlatformBase):
+    def configure_default_packages(self, options, targets):
+        pio_local.ensure_scons()  # before Core looks for tool-scons
+        super().configure_default_packages(options, targets)  # an upload makes every uploader required
+        mode = os.environ.get("MCUGRAD_TOOLS") or options.get("custom_tools") or "auto"
+        emulated = options.get("upload_protocol") == "emulator"
+        # Optional, never deleted: Core tells an embedded platform by its packages of type uploader.
+        if self._on_system(TOOLCHAIN, "arm-none-eabi-gcc", mode):
+            self.packages[TOOLCHAIN]["optional"] = True
+        if emulated or self._on_system(OPENOCD, "openocd", mode):
+            self.packages[OPENOCD]["optional"] = True
+
+    def _on_system(self, package, program, mode):
+        if mode == "registry" or (mode == "auto" and self.get_package(package)):
+            return False
+        return bool(shutil.which(program)) or mode == "system"

@@ -1,0 +1,74 @@
+"""An image to a board: through openocd to a real one, or into the emulated one. The standard library only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from mcugrad.boards import Board
+from mcugrad.errors import InternalError, NoBoardError, UserError
+from mcugrad.paths import PACKAGE
+
+PROTOCOLS = ("stlink", "emulator")
+
+
+def openocd_command(board: Board, elf: Path) -> list[str]:
+    """Program, verify, reset and leave."""
+    probe = board.openocd
+    command = ["openocd", "-f", probe.interface, "-c", f"transport select {probe.transport}", "-f", probe.target]
+    return [*command, "-c", "reset_config srst_only", "-c", f"program {{{elf}}} verify reset exit"]
+
+
+def flash(board: Board, elf: Path) -> None:
+    """Write the image through the debug probe; NoBoardError where there is no probe."""
+    if shutil.which("openocd") is None:
+        fix = "install it (Debian: apt install openocd), or use the emulated board"
+        raise UserError("openocd is not installed", "PATH", fix)
+    done = subprocess.run(openocd_command(board, elf), capture_output=True, text=True)
+    if done.returncode:
+        raise NoBoardError(_blame(done.stderr), f"openocd, {board.openocd.interface}", "see its words below\n" + done.stderr)
+
+
+def _blame(words: str) -> str:
+    if "open failed" in words or "unable to open" in words.lower():
+        return "no debug probe found: is the board plugged in, and may this user open USB devices?"
+    return "openocd could not program the board"
+
+
+def start_emulator(board: Board, elf: Path, folder: Path) -> str:
+    """Load the image into an emulated board that lives on in the background; the port it listens on.
+
+    `folder` keeps its process id and its log; an earlier one of this folder is ended first.
+    """
+    _stop_emulator(folder)
+    log = folder / "emulator.log"
+    command = [sys.executable, "-m", "mcugrad.emulator", "--board", board.id, "--elf", str(elf), "--pty"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])}
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, env=env, text=True, start_new_session=True
+        )
+    assert process.stdout is not None
+    port = process.stdout.readline().strip()
+    if not port:
+        raise InternalError(f"the emulated board did not start\n  where: {log}\n{log.read_text()}")
+    (folder / "emulator.pid").write_text(str(process.pid))
+    return port
+
+
+def _stop_emulator(folder: Path) -> None:
+    note = folder / "emulator.pid"
+    if note.exists():
+        _end(int(note.read_text()))
+        note.unlink()
+
+
+def _end(pid: int) -> None:
+    """Only a process that still is an emulated board: the number may belong to another by now."""
+    words = Path(f"/proc/{pid}/cmdline")
+    if words.exists() and b"mcugrad.emulator" in words.read_bytes():
+        os.kill(pid, signal.SIGTERM)
