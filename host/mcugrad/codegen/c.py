@@ -11,9 +11,10 @@ from typing import Any
 
 from mcugrad import ops
 from mcugrad.codegen.names import C_TYPES, literal, unique
-from mcugrad.codegen.params import HEAD, params_header, params_source, scale_states, state_bytes, state_layout
+from mcugrad.codegen.params import HEAD, params_header, params_source, state_bytes, state_layout
 from mcugrad.ir import Graph, Node, Quant
 from mcugrad.ir.text import print_graph
+from mcugrad.ops.op import scale_states
 from mcugrad.plan.memory import Plan, in_arena
 
 ARITHMETIC = 1  # rises when the same graph would compute other bits

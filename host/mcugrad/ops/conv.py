@@ -57,7 +57,7 @@ def _scatter(parts: Array, shape: tuple[int, ...], attrs: Attrs) -> Array:
 
 def _dx(parts: Array, da_scale: Array, dx_scale: Array, channels: int, attrs: Attrs) -> tuple[Array, Array]:
     acc = _scatter(parts, (*attrs["in_shape"], channels), attrs).astype(np.int64)
-    return fixed.renormalise(acc, int(da_scale[0]) + attrs["offset"], dx_scale)
+    return fixed.renormalise(acc, int(da_scale[0]) + attrs["offset"], int(da_scale[3]), dx_scale)
 
 
 def conv2d_dx(da: Array, w: Array, da_scale: Array, dx_scale: Array, **attrs: Any) -> tuple[Array, ...]:

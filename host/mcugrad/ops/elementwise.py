@@ -27,10 +27,12 @@ def scale_dx(dy: Array, *, m: int, **_: Any) -> tuple[Array]:
 def sum_dx(
     a: Array, b: Array, a_scale: Array, b_scale: Array, dx_scale: Array, *, offset_a: int, offset_b: int, **_: Any
 ) -> tuple[Array, ...]:
-    ea, eb = int(a_scale[0]) + offset_a, int(b_scale[0]) + offset_b
-    top = max(ea, eb)
-    aligned = [(q.astype(np.int64) << SUM_BITS) >> min(top - e, 24) for q, e in ((a, ea), (b, eb))]
-    return fixed.renormalise(aligned[0] + aligned[1], top - SUM_BITS, dx_scale)
+    exps = int(a_scale[0]) + offset_a, int(b_scale[0]) + offset_b
+    top = max(exps)
+    shifts = [min(top - e, 24) for e in exps]
+    total = sum((q.astype(np.int64) << SUM_BITS) >> s for q, s in zip((a, b), shifts, strict=True))
+    bits = max(int(state[3]) - s for state, s in zip((a_scale, b_scale), shifts, strict=True)) + SUM_BITS
+    return fixed.renormalise(np.asarray(total), top - SUM_BITS, bits, dx_scale)
 
 
 def gather(x: Array, index: Array, **_: Any) -> tuple[Array]:

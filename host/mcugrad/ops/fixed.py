@@ -9,10 +9,10 @@ import numpy as np
 
 from mcugrad.ir.graph import Array
 
-GRAD_BITS = 13  # a gradient's largest magnitude is steered into [2^12, 2^13)
+GRAD_BITS = 12  # a gradient's largest magnitude is steered into [2^11, 2^12)
 GRAD_MAX_BITS = 14  # and saturates at 2^14
 SHIFT_MIN, SHIFT_MAX = 2, 30
-FORGET = 1  # a too large shift goes down by this much a step
+FORGET = 1  # a too large growth goes down by this much a step
 BIAS_MAX = 1 << 30
 F32 = np.float32
 
@@ -48,26 +48,20 @@ def scale_by(q: Array, m: Array | int) -> Array:
     return mul_high(np.asarray(q, np.int64) << 1, m).astype(np.int16)
 
 
-def renormalise(acc: Array, exp: int, state: Array) -> tuple[Array, Array]:
+def renormalise(acc: Array, exp: int, bits: int, state: Array) -> tuple[Array, Array]:
     """int32 sums of exponent `exp` -> (int16 gradient, new scale state).
 
-    The shift is the one that the state holds; the largest magnitude seen here sets the next step's.
+    `bits`: length of the largest magnitude among what the sums are made of. With the growth that the state
+    expects it gives the shift; the growth seen here is what the next step expects: up at once, down slowly.
     """
-    shift = int(state[1])
+    growth = int(state[1])
+    shift = min(max(bits + growth - GRAD_BITS, SHIFT_MIN), SHIFT_MAX)
     t = mul_high(acc, 1 << (32 - shift))
-    magnitude = int(np.bitwise_or.reduce(np.reshape(t ^ (t >> 63), -1)))
-    new = np.array([exp + shift, next_shift(shift, magnitude), state[2] + (magnitude >> 14 > 0)], np.int32)
-    return saturate(t, GRAD_MAX_BITS + 1).astype(np.int16), new
-
-
-def next_shift(shift: int, magnitude: int) -> int:
-    """Delayed scaling: up at once, down one bit a step."""
-    bits = magnitude.bit_length()
-    if bits > GRAD_BITS:
-        shift += bits - GRAD_BITS
-    elif 0 < bits < GRAD_BITS:
-        shift -= FORGET
-    return min(max(shift, SHIFT_MIN), SHIFT_MAX)
+    found = int(np.bitwise_or.reduce(np.reshape(t ^ (t >> 63), -1))).bit_length()
+    if found:
+        growth = max(growth - FORGET, found + shift - bits)
+    new = [exp + shift, growth, state[2] + (found > GRAD_MAX_BITS), min(found, GRAD_MAX_BITS)]
+    return saturate(t, GRAD_MAX_BITS + 1).astype(np.int16), np.array(new, np.int32)
 
 
 def power_of_two(e: int) -> np.float32:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mcugrad.errors import InternalError
-from mcugrad.ir import DType, Node, ScaleRef, Value
+from mcugrad.ir import DType, Graph, Node, ScaleRef, Value
 from mcugrad.ir.graph import Array
 
 Attrs = Mapping[str, Any]
@@ -63,7 +63,7 @@ class Update:
 
 @dataclass(frozen=True)
 class Arg:
-    """An operand's name and type; `scale` marks a gradient's scale state {exp, shift, saturated}."""
+    """An operand's name and type; `scale` marks a gradient's scale state {exp, growth, saturated, bits}."""
 
     name: str
     dtype: DType
@@ -117,6 +117,11 @@ def get(name: str) -> Op:
     if name not in OPS:
         raise InternalError(f"no op named {name}; known: {', '.join(sorted(OPS))}")
     return OPS[name]
+
+
+def scale_states(graph: Graph) -> set[str]:
+    """Names of the params that are gradients' scale states."""
+    return {n for node in graph.nodes for n, a in zip(node.ins, get(node.op).ins, strict=False) if a.scale}
 
 
 def same_shape(ins: Sequence[Value], attrs: Attrs) -> Shapes:

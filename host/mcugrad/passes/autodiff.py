@@ -18,7 +18,7 @@ from mcugrad.ops.op import Update
 from mcugrad.ops.signature import checked
 
 Requests = Mapping[str, bool | tuple[int, ...]]
-FIRST_SHIFT = 8  # before calibration
+FIRST_GROWTH = 8  # before calibration
 
 
 def with_loss(graph: Graph) -> Graph:
@@ -100,7 +100,7 @@ class _Gradients:
         return out.name
 
     def scale_state(self, name: str) -> str:
-        return self.builder.param(name, DType.S32, np.array([0, FIRST_SHIFT, 0]), trained=True)
+        return self.builder.param(name, DType.S32, np.array([0, FIRST_GROWTH, 0, 0]), trained=True)
 
     def node(self, op: str, layer: str, out: Value, ins: Sequence[str], **attrs: Any) -> str:
         return self.builder.node(op, layer, [out], ins, **attrs)

@@ -77,11 +77,23 @@ def _requant(acc: Tensor, mult: Tensor, shift: int, zero: int) -> Tensor:
     return ((wide + 2**31) >> 32) + zero
 
 
-def _straight_through(real: Tensor, integer: Tensor) -> Tensor:
-    """The saturated integer's value with the real one's gradient, zero where it saturates."""
-    mask = (integer >= -128) & (integer <= 127)
-    linear = real * mask
-    return linear + (integer.clamp(-128, 127) - linear).detach()
+class _StraightThrough(torch.autograd.Function):
+    """Forward: the exact integers. Backward: the gradient goes to the real value where `mask` lets it."""
+
+    @staticmethod
+    def forward(ctx: Any, real: Tensor, integer: Tensor, mask: Tensor) -> Tensor:
+        ctx.save_for_backward(mask)
+        return integer.clamp(-128, 127).to(real.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return grads[0] * ctx.saved_tensors[0], None, None
+
+
+def _straight_through(real: Tensor, integer: Tensor, masked: bool) -> Tensor:
+    mask = (integer >= -128) & (integer <= 127) if masked else torch.ones_like(integer, dtype=torch.bool)
+    result: Tensor = _StraightThrough.apply(real, integer, mask)  # type: ignore[no-untyped-call]
+    return result
 
 
 def _conv(run: Run, node: Node) -> Tensor:
@@ -93,24 +105,23 @@ def _conv(run: Run, node: Node) -> Tensor:
     shifted = (x - a["zero_in"]).permute(2, 0, 1)[None]
     acc = fn.conv2d(shifted, kernel, b, a["stride"], a["pad"], groups=groups)[0].permute(1, 2, 0)
     real = acc * torch.tensor(a["s_eff"])
-    return _straight_through(real, _requant(acc, m.detach(), a["shift"], a["zero_out"]))
+    return _straight_through(real, _requant(acc, m.detach(), a["shift"], a["zero_out"]), masked=True)
 
 
 def _add(run: Run, node: Node) -> Tensor:
     a = node.attrs
     x1, x2 = (run.get(name) for name in node.ins)
     i1, i2 = (x.detach().to(torch.int64) for x in (x1, x2))
-    integer = ((i1 * a["m1"] + i2 * a["m2"] + a["c"]) >> a["sh"]).clamp(-128, 127)
-    real = x1 * a["ratio1"] + x2 * a["ratio2"]
-    return real + (integer - real).detach()
+    integer = (i1 * a["m1"] + i2 * a["m2"] + a["c"]) >> a["sh"]
+    return _straight_through(x1 * a["ratio1"] + x2 * a["ratio2"], integer, masked=False)
 
 
 def _avgpool(run: Run, node: Node) -> Tensor:
     a, x = node.attrs, run.get(node.ins[0])
     acc = (x - a["zero_in"]).sum((0, 1))
     real = acc * (a["ratio"] / (x.shape[0] * x.shape[1]))
-    integer = _requant(acc, torch.tensor(a["mult"]), a["shift"], a["zero_out"]).clamp(-128, 127)
-    return real + (integer - real).detach()
+    integer = _requant(acc, torch.tensor(a["mult"]), a["shift"], a["zero_out"])
+    return _straight_through(real, integer, masked=False)
 
 
 def _linear(run: Run, node: Node) -> Tensor:

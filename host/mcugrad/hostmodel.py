@@ -1,0 +1,85 @@
+"""Run the generated C on this machine, node by node if wanted: the second execution that must equal the oracle."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcugrad import paths
+from mcugrad.hostlib import build_library
+from mcugrad.ir import DType
+from mcugrad.ir.graph import Array
+
+CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_int)
+
+
+class Result(ctypes.Structure):
+    """mg_result: loss and predicted class."""
+
+    _fields_ = [("loss", ctypes.c_float), ("predicted", ctypes.c_int32)]
+
+
+class HostModel:
+    """A generated folder as a shared library. Its state starts as the params were at compile time."""
+
+    def __init__(self, folder: Path, library: Path) -> None:
+        """Compile `folder`/*.c with the kernels into `library`. Raises UserError without a C compiler."""
+        sources = sorted(folder.glob("*.c")) + sorted(paths.KERNELS.glob("*.c"))
+        includes = [folder, paths.KERNELS, paths.FIRMWARE]
+        self.lib = build_library(sources, includes, library, defines=["MG_HOST"])
+        self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+        self.lib.mg_step.argtypes = [ctypes.c_uint32, ctypes.c_float, ctypes.POINTER(Result)]
+        self.lib.mg_forward.argtypes = [ctypes.c_uint32, ctypes.POINTER(Result)]
+        self.lib.mg_input.restype = ctypes.c_void_p
+
+    def step(self, x: Array, label: int, lr: float) -> Result:
+        """One training step on an int8 sample."""
+        result = self._load(x)
+        self.lib.mg_step(label, lr, ctypes.byref(result))
+        return result
+
+    def forward(self, x: Array, label: int) -> Result:
+        """Loss and prediction; changes nothing."""
+        result = self._load(x)
+        self.lib.mg_forward(label, ctypes.byref(result))
+        return result
+
+    def state(self) -> dict[str, Array]:
+        """A copy of every trained tensor."""
+        return named(self.state_bytes(), self.manifest)
+
+    def state_bytes(self) -> bytes:
+        return bytes((ctypes.c_uint8 * self.manifest["state_bytes"]).in_dll(self.lib, "mg_state"))
+
+    def value(self, dtype: DType, shape: tuple[int, ...], offset: int) -> Array:
+        """What the arena holds right now at a value's offset."""
+        arena = (ctypes.c_uint8 * self.manifest["arena_bytes"]).in_dll(self.lib, "mg_arena")
+        return _view(bytes(arena), dtype.value, shape, offset)
+
+    def on_node(self, call: Callable[[int], None] | None) -> None:
+        """Have `call(i)` called after node i of every run."""
+        self._callback = CALLBACK(call) if call else CALLBACK()
+        hook = ctypes.c_void_p.in_dll(self.lib, "mg_on_node")
+        hook.value = ctypes.cast(self._callback, ctypes.c_void_p).value
+
+    def _load(self, x: Array) -> Result:
+        data = np.ascontiguousarray(x, np.int8).tobytes()
+        ctypes.memmove(self.lib.mg_input(), data, self.manifest["input"]["bytes"])
+        return Result()
+
+
+def _view(data: bytes, dtype: str, shape: tuple[int, ...] | list[int], offset: int) -> Array:
+    kind, count = DType(dtype), int(np.prod(shape))
+    if kind is DType.BITS:
+        return np.frombuffer(data, np.uint8, (count + 7) // 8, offset).copy()
+    return np.frombuffer(data, kind.numpy, count, offset).reshape(shape).copy()
+
+
+def named(state: bytes, manifest: Mapping[str, Any]) -> dict[str, Array]:
+    """The bytes of mg_state -> trained tensors by name."""
+    return {name: _view(state, dtype, shape, offset) for name, dtype, shape, offset in manifest["state"]}

@@ -1,0 +1,75 @@
+"""The path from a model to C on one page: each stage takes and returns a frozen value that can be dumped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mcugrad import paths
+from mcugrad.boards import Board
+from mcugrad.codegen.c import Emitted, emit, write
+from mcugrad.frontend import models
+from mcugrad.ir import Graph
+from mcugrad.ir.text import print_graph
+from mcugrad.ops.signature import checked
+from mcugrad.optim.sgd import sgd
+from mcugrad.passes.autodiff import differentiate, with_loss
+from mcugrad.passes.calibrate import calibrate
+from mcugrad.passes.schemes import scheme_for
+from mcugrad.passes.sparse import requests
+from mcugrad.plan.check import check
+from mcugrad.plan.fit import Fit, fit
+from mcugrad.plan.memory import Plan, plan
+from mcugrad.plan.report import describe
+
+Dump = Callable[[str, str], None]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """All that a run needs of a compiled job."""
+
+    forward: Graph
+    graph: Graph
+    plan: Plan
+    fit: Fit
+    manifest: Mapping[str, Any]
+    emitted: Emitted
+
+
+def compile_model(forward: Graph, scheme: str, board: Board, dump: Dump = lambda stage, text: None) -> Compiled:
+    """Quantised graph -> checked, planned C. Raises UserError for a bad scheme, OutOfMemoryError if it cannot fit.
+
+    dump(stage, text) receives every stage: import, differentiate, optimise, calibrate, plan, emit.
+    """
+    dump("import", print_graph(checked(forward)))
+    graph, updates = differentiate(with_loss(forward), requests(forward, scheme_for(forward, scheme)))
+    dump("differentiate", print_graph(graph))
+    graph = sgd(graph, updates)
+    dump("optimise", print_graph(graph))
+    graph = calibrate(graph)
+    dump("calibrate", print_graph(graph))
+    placed = check(graph, plan(graph))
+    space = fit(graph, placed, board)
+    dump("plan", describe(graph, placed, space))
+    emitted = emit(graph, placed)
+    for name, text in emitted.files.items():
+        dump(f"emit/{name}", text)
+    return Compiled(forward, graph, placed, space, emitted.manifest, emitted)
+
+
+def compile_job(model: str, scheme: str, board: Board, classes: int, seed: int = 0) -> Compiled:
+    """The same for a model's name or file; its head is new where it has another number of classes."""
+    return compile_model(models.load(model, classes, seed), scheme, board)
+
+
+def generate(compiled: Compiled, board: str) -> Path:
+    """Write the C where the build looks for it."""
+    return write(compiled.emitted, paths.generated(board))
+
+
+def trained_graph(compiled: Compiled, state: Mapping[str, Any]) -> Graph:
+    """The forward graph with the weights that training left: what `export` saves."""
+    return compiled.forward.with_params({k: v for k, v in state.items() if k in compiled.forward.params})
