@@ -220,7 +220,7 @@ def _observe(
     watch = _Watch(walk, share)
     real = (images.astype(np.float32) - (128 + pixels.zero)) * np.float32(pixels.scale)
     with torch.no_grad():
-        for batch in torch.from_numpy(real.transpose(0, 3, 1, 2)).split(_BATCH):
+        for batch in torch.from_numpy(real.transpose(0, 3, 1, 2)).split(_BATCH):  # type: ignore[no-untyped-call]
             try:
                 watch.run(batch)
             except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""A float network with observed activation ranges -> int8 Graph: per-channel weights, per-tensor activations."""
+"""A float network and its observed activation ranges -> int8 Graph, weights scaled per channel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SAMPLES = 1 << 16
 
 @dataclass(frozen=True)
 class FloatConv:
-    """weight [CO,KH,KW,CI] (depthwise: CI = 1), bias [CO], both with batch norm folded in; act '', relu or relu6."""
+    """weight [CO,KH,KW,CI] (depthwise: CI = 1), bias [CO], batch norm folded in; act '', relu or relu6."""
 
     layer: str
     x: str
@@ -58,7 +58,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class FloatNet:
-    """Layers in executable order; each names the layer it reads (INPUT: the image), the last is the classifier."""
+    """Layers in executable order, the classifier last; each names the layer it reads (INPUT: the image)."""
 
     name: str
     shape: tuple[int, int, int]
