@@ -1,1 +1,1 @@
-"""Host <-> board: frames on a serial line, numbered questions and answers, each sample applied exactly once."""
+"""Host <-> board: frames on a serial line, numbered questions, each sample applied exactly once."""

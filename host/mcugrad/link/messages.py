@@ -73,11 +73,14 @@ def _field(name: str, kind: str) -> Field:
 
 
 def _shape(name: str, entry: Mapping[str, Any]) -> Shape:
-    return Shape(name, entry["type"], tuple(_field(*f) for f in entry.get("fields", ())), entry.get("tail", False))
+    return Shape(
+        name, entry["type"], tuple(_field(*f) for f in entry.get("fields", ())), entry.get("tail", False)
+    )
 
 
 SHAPES: Mapping[str, Shape] = {name: _shape(name, entry) for name, entry in _SCHEMA["messages"].items()}
 _BY_TYPE: Mapping[int, Shape] = {shape.type: shape for shape in SHAPES.values()}
+_WELCOME = SHAPES["welcome"]
 if len(_BY_TYPE) != len(SHAPES):
     raise ValueError("messages.toml: two messages share a type")
 
@@ -92,8 +95,17 @@ def pack(message: Message) -> tuple[int, bytes]:
 
 
 def unpack(type_: int, payload: bytes) -> Message | None:
-    """(type, payload) -> Message; None for an unknown type or a size that the schema does not allow."""
+    """(type, payload) -> Message; None for an unknown type or a size that the schema does not allow.
+
+    A welcome of another protocol version has the field `proto` only.
+    """
     shape = _BY_TYPE.get(type_)
+    if (
+        shape is _WELCOME
+        and len(payload) >= 2
+        and (proto := int.from_bytes(payload[:2], "little")) != VERSION
+    ):
+        return Message("welcome", {"proto": proto})
     size = shape.struct.size if shape else 0
     if shape is None or len(payload) < size or (len(payload) > size and not shape.tail):
         return None

@@ -1,0 +1,43 @@
+"""Who must be at the other end before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mcugrad.errors import MismatchError
+from mcugrad.link.messages import VERSION, Message
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the firmware must be before anything is sent to it. `model_hash`: 32 hex digits."""
+
+    board: str
+    model: str
+    model_hash: str
+    input_bytes: int
+    state_bytes: int
+    arena_bytes: int
+    static_bytes: int | None = None
+
+
+def check_welcome(welcome: Message, expected: Expected, port: str) -> None:
+    """Refuse, before anything is trained, a firmware that is not the expected one."""
+    if welcome["proto"] != VERSION:
+        what = f"the board speaks protocol {welcome['proto']}, this host {VERSION}"
+        raise MismatchError(what, port, "flash the firmware of this checkout")
+    if welcome["board"] != expected.board:
+        what = f"this is a {welcome['board']}, not a {expected.board}"
+        raise MismatchError(what, port, f"give --board {welcome['board']} or another --port")
+    found = welcome["model_hash"].hex()
+    if found != expected.model_hash:
+        what = (
+            f"the firmware on the board is another model: {welcome['model_name']} {found},\n"
+            f"  this job's is {expected.model} {expected.model_hash}"
+        )
+        raise MismatchError(what, port, f"flash this job's image: `pio run -e {expected.board} -t upload`")
+    for name in ("input_bytes", "state_bytes", "arena_bytes", "static_bytes"):
+        planned = getattr(expected, name)
+        if planned is not None and welcome[name] != planned:
+            what = f"{name} is {welcome[name]} on the board, {planned} in the plan"
+            raise MismatchError(what, port, "rebuild and flash; if it stays, report it")
