@@ -4,6 +4,9 @@
 
 #include <stdint.h>
 
+/* Cycle counter before node 0 and after each node: node i took mg_marks[i + 1] - mg_marks[i]. */
+extern uint32_t mg_marks[];
+
 #ifdef MG_HOST
 
 /* Called after node `i`; the library's user may set it. */
@@ -17,9 +20,6 @@ static inline void mg_mark(int i) {
 }
 
 #else
-
-/* Cycle counter before node 0 and after each node: node i took mg_marks[i + 1] - mg_marks[i]. */
-extern uint32_t mg_marks[];
 
 #define MG_CYCCNT (*(volatile uint32_t *)0xE0001004u)
 
