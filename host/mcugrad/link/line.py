@@ -46,6 +46,7 @@ class Timing:
     """Seconds to wait for an answer before asking again, and how often to ask in all."""
 
     answer: float = 2.0
+    hello: float = 1.0
     tries: int = 12
     # A step's time is not known before the first one; then four times the slowest one is waited.
     first_step: float = 30.0
@@ -82,7 +83,7 @@ class Line:
         self._write(DELIMITER)
 
     def receive(self, until: float) -> tuple[int, Message] | None:
-        """The next answer and its number, None when the clock passes `until`. Raises FaultError and PortLostError."""
+        """The next answer and its number; None when the clock passes `until`. Any LinkError."""
         while not self._arrived:
             if not self._read() and time.monotonic() > until:
                 return None

@@ -18,7 +18,6 @@ from mcugrad.link.ports import open_port
 from mcugrad.link.transfer import Transfer
 
 T = TypeVar("T")
-_HELLO_WAIT = 1.0
 _CHUNK = MAX_PAYLOAD - SHAPES["chunk"].struct.size
 _EVALS = 0x8000_0000  # evaluations are numbered from here, so no piece of a sample belongs to two
 
@@ -124,7 +123,7 @@ class Session:
 
     def _hello(self) -> Message:
         try:
-            return self._line.ask(Message("hello", {}), "welcome", _HELLO_WAIT)
+            return self._line.ask(Message("hello", {}), "welcome", self._line.timing.hello)
         except SilenceError:
             fix = f"flash the image (`pio run -e {self._expected.board} -t upload`) and press reset"
             raise NoBoardError("nothing that speaks mcugrad answers", self.port, fix) from None

@@ -1,4 +1,4 @@
-"""One sample to the board in pieces: at most `window` bytes unanswered, sent again from where the board is."""
+"""One sample to the board in pieces: at most `window` bytes unanswered, resent from where the board is."""
 
 from __future__ import annotations
 

@@ -1,0 +1,86 @@
+"""Ports that are absent, busy or pulled out, through pyserial on a pseudo terminal."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from mcugrad.errors import NoBoardError
+from mcugrad.link.line import PortLostError
+from mcugrad.link.ports import emulated, open_port
+from mcugrad.link.session import Session
+from tests.link.fake_board import FakeBoard
+
+
+class PtyBoard:
+    """A FakeBoard behind a pseudo terminal."""
+
+    def __init__(self) -> None:
+        self.board, self.stopped = FakeBoard(), threading.Event()
+        self._master, slave = os.openpty()
+        self.path = os.ttyname(slave)
+        self._slave = slave
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while not self.stopped.is_set():
+            if select.select([self._master], [], [], 0.01)[0]:
+                for answer in self.board.take(os.read(self._master, 4096)):
+                    os.write(self._master, answer)
+        os.close(self._master)
+
+    def unplug(self) -> None:
+        self.stopped.set()
+        self._thread.join()
+        os.close(self._slave)
+
+
+@pytest.fixture
+def pty() -> Iterator[PtyBoard]:
+    board = PtyBoard()
+    yield board
+    if not board.stopped.is_set():
+        board.unplug()
+
+
+def test_a_session_over_a_real_terminal(pty: PtyBoard) -> None:
+    session = Session.connect(pty.path, 921600, pty.board.expected)
+    assert session.train(1, bytes(64), 3, 0.1)["applied"] == 1
+    assert session.read_state() == pty.board.weights.tobytes()
+    assert session.read_marks() == [0, 1, 2, 3, 4]
+    session.close()
+
+
+def test_a_busy_port_is_named(pty: PtyBoard) -> None:
+    first = open_port(pty.path, 115200)
+    with pytest.raises(NoBoardError, match="in use by another program"):
+        open_port(pty.path, 115200)
+    first.close()
+
+
+def test_a_port_that_is_pulled_out(pty: PtyBoard) -> None:
+    session = Session.connect(pty.path, 921600, pty.board.expected)
+    session.train(1, bytes(64), 3, 0.1)
+    pty.unplug()
+    with pytest.raises(PortLostError, match="the port is gone"):
+        session.train(2, bytes(64), 3, 0.1)
+    assert pty.board.applied_log == [1]
+
+
+def test_no_such_port() -> None:
+    with pytest.raises(NoBoardError, match="there is no port /dev/ttyNOPE"):
+        open_port("/dev/ttyNOPE", 115200)
+
+
+def test_an_unknown_scheme() -> None:
+    with pytest.raises(NoBoardError, match="cannot open what://"):
+        open_port("what://x", 115200)
+
+
+def test_the_emulated_boards_address_survives_odd_paths(tmp_path) -> None:
+    assert emulated("b", tmp_path / "a b&c.elf").endswith("a%20b%26c.elf")
