@@ -27,8 +27,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     flags = ["-std=gnu11", "-g", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
     defines = ["-DMG_HOST", "-DMG_BOARD=fake", "-DMG_CPU_HZ=1000000u", "-DMG_BAUD=1000u"]
     own = [FIRMWARE / f"{name}.c" for name in ("main", "train", "state", "link", "frame")]
-    includes = [f"-I{path}" for path in (FIRMWARE, HERE, folder)]
-    files = [*map(str, own), str(HERE / "fake_board.c"), str(HERE / "model.c")]
+    includes = [f"-I{path}" for path in (FIRMWARE, HERE / "standin", folder)]
+    files = [*map(str, own), str(HERE / "fake_board.c"), str(HERE / "standin/model.c")]
     subprocess.run(["gcc", *flags, *defines, *includes, *files, "-o", str(folder / "board")], check=True)
     return folder / "board"
 
