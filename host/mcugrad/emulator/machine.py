@@ -1,0 +1,207 @@
+"""The emulated board: a Cortex-M7 on the chip's memory map and peripherals, run in slices of native code."""
+
+from __future__ import annotations
+
+import ctypes as ct
+import struct
+from collections import Counter
+from typing import Any
+
+from mcugrad.boards import Board
+from mcugrad.emulator import cycles, engine, native, nvic
+from mcugrad.emulator.chip import CHIPS, SYSTEM
+from mcugrad.emulator.engine import LR, PC, SP
+from mcugrad.emulator.exceptions import EXC_RETURN, Exceptions
+from mcugrad.emulator.image import Image
+from mcugrad.emulator.memory import Memory
+from mcugrad.emulator.registers import Registers
+from mcugrad.errors import InternalError
+
+SVC_INTERRUPT = 2
+LISTENING = 5  # CR1: UE and RE
+UNDEFINED = 1 << 16
+CYCCNT = 0xE0001004
+
+
+class Machine:
+    """One board with one image. `run` returns when the host side is closed or a command waits."""
+
+    def __init__(self, board: Board, image: Image, host_fd: int, control_fd: int = -1) -> None:
+        self.board, self.image, self.chip = board, image, CHIPS[board.chip]
+        self.reports: Counter[tuple[str, str]] = Counter()
+        self.waiting = self.flush_asked = False
+        self.resets, self.stack_top = 0, 0
+        self.failure: BaseException | None = None
+        self.hooks = native.load()
+        self.mcu = native.Mcu()
+        self.mcu.uart.host_fd, self.mcu.uart.control_fd = host_fd, control_fd
+        self.mcu.mispredict = cycles.MISPREDICT
+        self.memory, self.analyser = Memory(board), cycles.Analyser()
+        self.registers = Registers(board, self.mcu, self.hooks, self.report)
+        self.nvic = nvic.Nvic(self.mcu, self.chip, board.uart.name, self._ask_flush)
+        self.core = engine.Engine(self.mcu)
+        self.exceptions = Exceptions(board, self.core, self.memory, self.nvic, self.report)
+        self._connect()
+        self.power_on()
+
+    def _connect(self) -> None:
+        mcu = self.mcu
+        mcu.measure, mcu.locate = native.MEASURE(self._measure), native.MEASURE(self._locate)
+        mcu.read, mcu.write = native.READ(self._read), native.WRITE(self._write)
+        self.core.map_memory(self.memory.buffers)
+        self.core.map_peripherals((*self.chip.ranges, *SYSTEM), self.hooks)
+        self.core.hook(self.hooks)
+
+    def report(self, kind: str, text: str) -> None:
+        """Note what a chip would not forgive; the command `faults` lists it."""
+        self.reports[kind, text] += 1
+
+    # power and reset
+
+    def power_on(self) -> None:
+        """RAM painted, flash as in the image, counters at zero."""
+        self.memory.power_on(self.image)
+        for counter in (
+            "insns",
+            "cycles",
+            "idle_cycles",
+            "mispredicts",
+            "mark_count",
+            "call_count",
+            "poll_at",
+        ):
+            setattr(self.mcu, counter, 0)
+        self.mcu.uart.tx_at = self.mcu.uart.rx_at = 0
+        self.reset("power")
+        self.resets = 0
+
+    def reset(self, cause: str) -> None:
+        """Core and peripherals to their reset state; RAM keeps its content. cause: power, software or pin."""
+        self.registers.reset(cause)
+        self.nvic.reset()
+        self.exceptions.locked = self.waiting = False
+        self.resets += 1
+        self.mcu.fault = self.mcu.depth = self.mcu.sample_sp = 0
+        for which in (*engine.CORE, *engine.MASKS):
+            self.core.set(which, 0)
+        stack, start = struct.unpack("<II", self.memory.read(self.board.flash.origin, 8) or bytes(8))
+        for which, value in ((LR, 0xFFFFFFFF), (SP, stack), (PC, start & ~1)):
+            self.core.set(which, value)
+        self.mcu.sp_low = self.stack_top = stack
+        self.core.flush()
+
+    def boot(self) -> None:
+        """Until the UART listens, at most a fifth of a second of board time: earlier bytes would be lost."""
+        uart, end = self.mcu.uart, self.mcu.cycles + self.board.cpu_hz // 5
+        while uart.cr1 & LISTENING != LISTENING and self.mcu.cycles < end and not self.mcu.attention:
+            self._turn(self.mcu.cycles + 50_000)
+
+    # running
+
+    def run(self) -> None:
+        """Until the host closes the line or a command waits."""
+        while not self.mcu.attention:
+            self._turn(native.NEVER)
+        self.mcu.attention = 0
+
+    def _turn(self, until: int) -> None:
+        if self.exceptions.locked or (self.waiting and not self._awake()):
+            self.hooks.mg_idle(ct.byref(self.mcu))
+            return
+        self.waiting = False
+        self.exceptions.deliver()
+        self.nvic.listen()
+        self.mcu.stopped = self.mcu.limit = 0
+        self.mcu.event_at = min(self.mcu.event_at, until)
+        error = self.core.run(self.board.flash.end - 2)
+        self._after(error)
+        if self.failure:
+            raise self.failure
+        self._answer_requests()
+
+    def _awake(self) -> bool:
+        self.nvic.tick()
+        self.nvic.raise_lines()
+        return self.nvic.next() is not None
+
+    def _after(self, error: int) -> None:
+        pc, interrupt = self.core.get(PC), self.core.interrupt
+        if pc >= EXC_RETURN:
+            self.mcu.fault = native.FAULT_NONE
+            self.exceptions.leave()
+        elif self.mcu.fault:
+            self.exceptions.memory_fault(pc)
+        elif interrupt == SVC_INTERRUPT:
+            self.exceptions.enter(nvic.SVC, pc)
+        elif error == engine.INVALID or interrupt >= 0:
+            self.exceptions.fault(nvic.USAGE, pc, UNDEFINED, None)
+        elif error:
+            raise InternalError(f"Unicorn stopped at {pc:#010x}: {engine.describe(error)}")
+        else:
+            self.waiting = not self.mcu.stopped
+
+    def _ask_flush(self) -> None:
+        self.flush_asked = True
+        self.mcu.attention = 1
+
+    def _answer_requests(self) -> None:
+        """What a register write asked for and a callback must not do. A waiting command asks again."""
+        if self.nvic.reset_asked or self.flush_asked:
+            self.mcu.attention = 0
+        if self.nvic.reset_asked:
+            self.reset("software")
+        if self.flush_asked:
+            self.flush_asked = False
+            self.core.flush()
+
+    # callbacks from native code; an exception must not be lost there
+
+    def _guard(self, error: BaseException) -> None:
+        self.failure = self.failure or error
+        self.mcu.attention = 1
+        self.mcu.limit = 0
+
+    def _measure(self, addr: int, size: int, out: Any) -> None:
+        try:
+            self._fill(out.contents, addr, self.memory.read(addr, size) or b"")
+        except BaseException as error:
+            self._guard(error)
+
+    def _fill(self, block: native.Block, addr: int, code: bytes) -> None:
+        cost = self.analyser.cost(code, addr)
+        kept = block.flags & (native.BLOCK_ENTRY | native.BLOCK_RETURN)
+        found = native.BLOCK_SP * cost.moves_sp | native.BLOCK_CONDITIONAL * cost.conditional
+        block.size, block.insns, block.cycles, block.dip = len(code), cost.insns, cost.cycles, cost.dip
+        block.flags, block.tail, block.tail_cycles = kept | found, native.UNKNOWN, 0
+        if cost.fpu and not self.nvic.fpu_on():
+            self.report("fpu", f"floating point at {addr:#010x} while CPACR keeps it off")
+        if cost.double and not self.chip.double:
+            self.report("fpu", f"double precision at {addr:#010x}: this chip has none")
+
+    def _locate(self, addr: int, size: int, out: Any) -> None:
+        try:
+            code, block = self.memory.read(addr, size) or b"", out.contents
+            past = self.analyser.reader(code, addr, self.core.core(), CYCCNT)
+            rest = self.analyser.cost(code[past:], addr + past)
+            block.tail, block.tail_cycles = rest.insns, min(block.cycles, rest.cycles if rest.insns else 0)
+        except BaseException as error:
+            self._guard(error)
+
+    def _read(self, addr: int, size: int) -> int:
+        try:
+            return self._owner(addr).read(addr & ~3) >> 8 * (addr & 3) & (1 << 8 * size) - 1
+        except BaseException as error:
+            self._guard(error)
+            return 0
+
+    def _write(self, addr: int, value: int, size: int) -> None:
+        try:
+            if size < 4:
+                shift, mask = 8 * (addr & 3), (1 << 8 * size) - 1
+                value = self._owner(addr).read(addr & ~3) & ~(mask << shift) | (value & mask) << shift
+            self._owner(addr).write(addr & ~3, value & 0xFFFFFFFF)
+        except BaseException as error:
+            self._guard(error)
+
+    def _owner(self, addr: int) -> nvic.Nvic | Registers:
+        return self.nvic if addr >= 0xE0000000 else self.registers

@@ -1,0 +1,1 @@
+"""For pyserial's protocol_handler_packages: makes emu:// a port."""
