@@ -69,11 +69,12 @@ def sgd_bias(
 
 
 def _fields(ins: Sequence[Value], outs: Sequence[Value], attrs: Attrs) -> Fields:
-    """co output channels; n weights each, or with `inner` n positions of co channels each."""
+    """co output channels; n weights each, or with `inner` n positions of co channels each; last: size of the last axis."""
     w, inner = ins[0], attrs.get("inner", 1)
     co = w.shape[-1] if inner else w.shape[0]
     trained = ins[6].size if len(ins) > 6 else 0
-    return {"co": co, "n": w.size // co, "inner": inner, "offset": attrs["offset"], "trained": trained}
+    fields = {"co": co, "n": w.size // co, "inner": inner, "offset": attrs["offset"]}
+    return fields | {"trained": trained, "last": w.shape[-1]}
 
 
 def _register(name: str, ins: str, inout: str, ref: Any) -> None:

@@ -1,0 +1,34 @@
+"""C sources -> a shared library of this machine, loaded by ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from mcugrad.errors import InternalError, UserError
+
+# No contraction: a fused multiply-add would change the bits.
+FLAGS = ("-std=c11", "-shared", "-fPIC", "-O2", "-ftree-vectorize", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror")
+
+
+def build_library(
+    sources: Iterable[Path],
+    includes: Iterable[Path],
+    out: Path,
+    defines: Iterable[str] = (),
+    flags: Iterable[str] = (),
+) -> ctypes.CDLL:
+    """Compile C sources into `out` and load it. Raises UserError without gcc, InternalError if gcc refuses."""
+    gcc = shutil.which("gcc")
+    if gcc is None:
+        raise UserError("there is no C compiler", "PATH has no gcc", "install one: apt install gcc libc6-dev")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    options = [*FLAGS, *(f"-I{i}" for i in includes), *(f"-D{d}" for d in defines), *flags]
+    command = [gcc, *options, *(str(s) for s in sources), "-o", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise InternalError(f"gcc refuses what was generated:\n{' '.join(command)}\n{done.stderr}")
+    return ctypes.CDLL(str(out))

@@ -1,0 +1,50 @@
+/* Convolutions and their gradients.
+ *
+ * Maps are HWC, weights [CO][KH][KW][CI] or, depthwise, [KH][KW][C]; any alignment. Padding is `pad` on the
+ * top and left and whatever the output needs on the bottom and right; padded taps contribute nothing. |bias|
+ * <= 2^30 and the sum of any output's products stays below 2^30 (proved for each graph), so int32 never
+ * overflows. Gradients are int16 with |q| <= 2^14. Outputs must not overlap inputs unless said. */
+#ifndef MG_CONV_H
+#define MG_CONV_H
+
+#include "types.h"
+
+/* in_*, out_*: maps of the forward convolution, in its gradients too. shift: left shift of the sum before it
+ * is requantised. offset: exponent of da relative to da_scale. */
+typedef struct {
+    int32_t in_h, in_w, in_c, out_h, out_w, out_c, kernel_h, kernel_w, stride, pad;
+    int32_t zero_in, zero_out, shift, offset;
+} mg_conv_params;
+
+/* n pixels of c channels. */
+typedef struct {
+    int32_t n, c;
+} mg_clamp_params;
+
+/* y = ssat8(((b + sum (x - zero_in) * w) << shift) * m / 2^32 + zero_out), rounded half up.
+ * mask (or NULL): one bit an element, 1 where y was not clamped; spare bits of the last byte are 0. */
+void mg_conv2d_s8(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
+                  const int32_t *m, const mg_conv_params *p);
+void mg_depthwise_conv2d_s8(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
+                            const int32_t *m, const mg_conv_params *p);
+
+/* Gradient through the clamp and the scale: da = mask ? dy * m[channel] / 2^31 : 0. da may be dy. */
+void mg_clamp_dx_s16(int16_t *da, const int16_t *dy, const uint8_t *mask, const int32_t *m,
+                     const mg_clamp_params *p);
+
+/* Input gradient: sum of da * w, renormalised by what dx_scale expects, which then learns from this step.
+ * At most 1022 products a sum. */
+void mg_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
+                      mg_scale *dx_scale, const mg_conv_params *p);
+void mg_depthwise_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
+                                mg_scale *dx_scale, const mg_conv_params *p);
+
+/* Weight gradient: sum over output pixels of da * (x - zero_in), no rounding; saturates to int32 (possible
+ * only above 256 pixels). Writes every element of dw. */
+void mg_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p);
+void mg_depthwise_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p);
+
+/* Bias gradient: sum of da over at most 65536 pixels. */
+void mg_conv2d_db_s32(int32_t *db, const int16_t *da, const mg_clamp_params *p);
+
+#endif

@@ -1,0 +1,41 @@
+#include "elementwise.h"
+
+#include "requant.h"
+
+void mg_add_s8(int8_t *y, const int8_t *a, const int8_t *b, const mg_add_params *p) {
+    for (int32_t i = 0; i < p->n; i++)
+        y[i] = (int8_t)mg_ssat8((a[i] * p->m1 + b[i] * p->m2 + p->c) >> p->sh);
+}
+
+void mg_scale_dx_s16(int16_t *dx, const int16_t *dy, const mg_scale_dx_params *p) {
+    for (int32_t i = 0; i < p->n; i++)
+        dx[i] = mg_scale_by(dy[i], p->m);
+}
+
+/* How far a summand of exponent e moves right to be aligned with the larger one. */
+static int32_t sum_shift(int32_t top, int32_t e) {
+    return top - e < 24 ? top - e : 24;
+}
+
+void mg_sum_dx_s16(int16_t *dx, const int16_t *a, const int16_t *b, const mg_scale *a_scale,
+                   const mg_scale *b_scale, mg_scale *dx_scale, const mg_sum_dx_params *p) {
+    int32_t ea = a_scale->exp + p->offset_a, eb = b_scale->exp + p->offset_b;
+    int32_t top = ea > eb ? ea : eb, shift_a = sum_shift(top, ea), shift_b = sum_shift(top, eb);
+    int32_t bits_a = a_scale->bits - shift_a, bits_b = b_scale->bits - shift_b;
+    mg_renorm r = mg_renorm_start(dx_scale, (bits_a > bits_b ? bits_a : bits_b) + 8);
+    for (int32_t i = 0; i < p->n; i++)
+        dx[i] = mg_renorm_one(&r, (a[i] * 256 >> shift_a) + (b[i] * 256 >> shift_b));
+    mg_renorm_end(&r, dx_scale, top - 8);
+}
+
+void mg_gather_s8(int8_t *y, const int8_t *x, const int32_t *index, const mg_gather_params *p) {
+    for (int32_t i = 0; i < p->n; i++, x += p->c, y += p->k)
+        for (int32_t j = 0; j < p->k; j++)
+            y[j] = x[index[j]];
+}
+
+void mg_gather_dx_s16(int16_t *y, const int16_t *x, const int32_t *index, const mg_gather_params *p) {
+    for (int32_t i = 0; i < p->n; i++, x += p->c, y += p->k)
+        for (int32_t j = 0; j < p->k; j++)
+            y[j] = x[index[j]];
+}

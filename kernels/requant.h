@@ -1,0 +1,71 @@
+/* Rounding, once for all kernels: int32 accumulator to int8 activation, int32 gradient sum to int16. */
+#ifndef MG_REQUANT_H
+#define MG_REQUANT_H
+
+#include "simd.h"
+#include "types.h"
+
+enum { MG_GRAD_BITS = 12, MG_GRAD_MAX_BITS = 14, MG_SHIFT_MIN = 2, MG_SHIFT_MAX = 30 };
+
+/* acc * 2^shift * m / 2^32 + zero, rounded half up, not yet saturated; exact where the result is within int8.
+ * Shifted sums are clipped before they could overflow: with m >= 2^10 the result then saturates anyway. */
+static inline int32_t mg_requant(int32_t acc, int32_t m, int32_t shift, int32_t zero) {
+    if (shift) {
+        int32_t most = INT32_C(1) << (30 - shift);
+        acc = (acc > most ? most : acc < -most ? -most : acc) * (INT32_C(1) << shift);
+    }
+    return mg_smmlar(acc, m, zero);
+}
+
+/* q * m / 2^31 for a gradient, rounded half up. */
+static inline int16_t mg_scale_by(int32_t q, int32_t m) {
+    return (int16_t)mg_smmulr(q * 2, m);
+}
+
+/* What one tensor's renormalisation needs: the bits of its operands, the shift and its multiplier, and all
+ * magnitudes ORed together. */
+typedef struct {
+    int32_t bits, shift, mult;
+    uint32_t magnitude;
+} mg_renorm;
+
+/* `bits`: length of the largest magnitude among what the sums are made of. */
+static inline mg_renorm mg_renorm_start(const mg_scale *scale, int32_t bits) {
+    int32_t shift = bits + scale->growth - MG_GRAD_BITS;
+    shift = shift < MG_SHIFT_MIN ? MG_SHIFT_MIN : shift > MG_SHIFT_MAX ? MG_SHIFT_MAX : shift;
+    return (mg_renorm){bits, shift, (int32_t)(UINT32_C(1) << (32 - shift)), 0};
+}
+
+/* Gradient sum -> int16 q with |q| <= 2^14. */
+static inline int16_t mg_renorm_one(mg_renorm *r, int32_t acc) {
+    int32_t t = mg_smmulr(acc, r->mult);
+    r->magnitude |= (uint32_t)(t ^ (t >> 31));
+    return (int16_t)mg_ssat15(t);
+}
+
+/* Enter the tensor's exponent (that of its sums is `exp`) and choose the growth that the next step expects:
+ * up at once, down one bit a step. */
+static inline void mg_renorm_end(const mg_renorm *r, mg_scale *scale, int32_t exp) {
+    int32_t bits = r->magnitude ? 32 - __builtin_clz(r->magnitude) : 0, grown = bits + r->shift - r->bits;
+    scale->exp = exp + r->shift;
+    if (bits)
+        scale->growth = grown < scale->growth ? scale->growth - 1 : grown;
+    scale->saturated += bits > MG_GRAD_MAX_BITS;
+    scale->bits = bits < MG_GRAD_MAX_BITS ? bits : MG_GRAD_MAX_BITS;
+}
+
+/* Masks: bit i & 7 of byte i >> 3 belongs to element i. */
+static inline int mg_bit(const uint8_t *bits, int32_t i) {
+    return bits[i >> 3] >> (i & 7) & 1;
+}
+
+static inline void mg_put_bit(uint8_t *bits, int32_t i, int set) {
+    bits[i >> 3] = (uint8_t)(bits[i >> 3] | set << (i & 7));
+}
+
+static inline void mg_clear_bits(uint8_t *bits, int32_t n) {
+    if (bits)
+        memset(bits, 0, ((size_t)n + 7) / 8);
+}
+
+#endif
