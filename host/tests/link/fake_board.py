@@ -132,8 +132,8 @@ class FakeBoard:
         fields = {
             "step": train["step"], "mode": train["mode"], "predicted": int(np.argmax(logits)), "loss": loss,
             "cycles_forward": 50_000, "cycles_total": 120_000 if train["mode"] else 50_000, "stack_high": 900,
-            "static_bytes": STATIC, "arena_bytes": ARENA, "saturated": 0, "crc_errors": self.decoder.crc_errors,
-            "overruns": 0, "applied": self.applied, "boot_id": self.boots,
+            "static_bytes": STATIC, "arena_bytes": ARENA, "saturated": 0, "overruns": 0,
+            "crc_errors": self.decoder.crc_errors, "applied": self.applied, "boot_id": self.boots,
         }  # fmt: skip
         return Message("result", fields)
 

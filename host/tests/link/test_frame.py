@@ -66,7 +66,8 @@ def test_text_is_padded_and_trimmed() -> None:
 
 def test_the_header_compiles(tmp_path) -> None:
     (tmp_path / "messages.h").write_text(header_text())
-    source = '#include "messages.h"\nint main(void) { return sizeof(mg_msg_result) == 51 ? 0 : MG_ERR_BAD_SIZE; }\n'
+    main = "int main(void) { return sizeof(mg_msg_result) == 51 ? 0 : MG_ERR_BAD_SIZE; }"
+    source = f'#include "messages.h"\n{main}\n'
     (tmp_path / "main.c").write_text(source)
     flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic"]
     subprocess.run(["gcc", *flags, "-o", tmp_path / "main", tmp_path / "main.c"], check=True)

@@ -1,0 +1,53 @@
+"""Images of any size -> pixels and codes of the model's input."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mcugrad.errors import UserError
+
+Pixels = NDArray[np.uint8]
+Shape = tuple[int, int, int]
+_MODES = {1: "L", 3: "RGB"}
+
+
+def mode(shape: Shape) -> str:
+    """Pillow's name of the model's colours; UserError where it takes neither grey nor RGB."""
+    if shape[2] not in _MODES:
+        what = f"the model takes {shape[2]} channels"
+        raise UserError(what, "the model's input", "images give 1 (grey) or 3 (RGB)")
+    return _MODES[shape[2]]
+
+
+def fitted(image: Image.Image, shape: Shape) -> Pixels:
+    """One image, converted and resized with antialiasing to [H,W,C]; its middle, where the sides differ."""
+    height, width, channels = shape
+    image = image.convert(mode(shape))
+    if image.size != (width, height):
+        image = _resized(image, width, height)
+    return np.asarray(image, np.uint8).reshape(height, width, channels)
+
+
+def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
+    # The largest part with the model's proportions: squeezing would change what things look like.
+    scale = min(image.width / width, image.height / height)
+    w, h = width * scale, height * scale
+    left, top = (image.width - w) / 2, (image.height - h) / 2
+    return image.resize((width, height), Image.Resampling.BILINEAR, box=(left, top, left + w, top + h))
+
+
+def all_fitted(images: Pixels, shape: Shape) -> Pixels:
+    """[N,h,w,c] -> [N,H,W,C]; the very same pixels where the shape is the model's already."""
+    if images.shape[1:] == shape:
+        return images
+    out = np.empty((len(images), *shape), np.uint8)
+    for i, image in enumerate(images):
+        out[i] = fitted(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image), shape)
+    return out
+
+
+def codes(pixels: Pixels) -> NDArray[np.int8]:
+    """Pixels -> the model's int8 input: in all front ends code q stands for pixel 128 + q, whatever the scale."""
+    return (pixels ^ 0x80).view(np.int8)
