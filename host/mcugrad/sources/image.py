@@ -49,5 +49,5 @@ def all_fitted(images: Pixels, shape: Shape) -> Pixels:
 
 
 def codes(pixels: Pixels) -> NDArray[np.int8]:
-    """Pixels -> the model's int8 input: in all front ends code q stands for pixel 128 + q, whatever the scale."""
+    """Pixels -> the model's int8 input: in all front ends code q stands for pixel 128 + q, at any scale."""
     return (pixels ^ 0x80).view(np.int8)
