@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any
 
 from mcugrad import ops
 from mcugrad.codegen.names import C_TYPES, literal, unique
-from mcugrad.codegen.params import HEAD, params_header, params_source, state_bytes, state_layout
+from mcugrad.codegen.params import HEAD, params_header, params_source, state_layout
 from mcugrad.ir import Graph, Node, Quant
 from mcugrad.ir.text import print_graph
 from mcugrad.ops.op import scale_states
 from mcugrad.plan.memory import Plan, in_arena
+from mcugrad.plan.peak import state_bytes
 
 ARITHMETIC = 1  # rises when the same graph would compute other bits
 
@@ -123,6 +125,9 @@ void mg_forward(uint32_t label, mg_result *result);
 /* Forward, backward and update with learning rate lr; without update where the loss is not finite. */
 void mg_step(uint32_t label, float lr, mg_result *result);
 
+/* Gradient tensors that clipped, summed over all steps so far. */
+uint32_t mg_saturated(void);
+
 #endif
 """
 
@@ -159,11 +164,14 @@ static void forward(const int32_t *label, mg_result *result) {{
 
 void mg_forward(uint32_t label_index, mg_result *result) {{
     const int32_t label = (int32_t)label_index;
-    mg_mark_start();
     forward(&label, result);
 }}
 
-{_step(calls[forward:])}"""
+{_step(calls[forward:])}
+uint32_t mg_saturated(void) {{
+{_wrap(f"    return {_saturated(graph, c)};", 8)}
+}}
+"""
 
 
 def _step(calls: list[str]) -> str:
@@ -171,13 +179,17 @@ def _step(calls: list[str]) -> str:
         return ""
     return f"""void mg_step(uint32_t label_index, float lr, mg_result *result) {{
     const int32_t label = (int32_t)label_index;
-    mg_mark_start();
     forward(&label, result);
     if (!(result->loss - result->loss == 0.0f)) {{
         return; /* infinite or not a number */
     }}
 {"".join(calls)}}}
 """
+
+
+def _saturated(graph: Graph, c: Mapping[str, str]) -> str:
+    terms = [f"mg_state.{c[name]}.saturated" for name in sorted(scale_states(graph))]
+    return f"(uint32_t)({' + '.join(terms)})" if terms else "0"
 
 
 def _pointers(graph: Graph, plan: Plan, c: Mapping[str, str]) -> str:
@@ -195,7 +207,7 @@ def _struct(graph: Graph, node: Node, i: int) -> str:
     op = ops.get(node.op)
     ins, outs = ([graph.value(n) for n in names] for names in (node.ins, node.outs))
     fields = ", ".join(f".{k} = {literal(v)}" for k, v in op.fields(ins, outs, node.attrs).items())
-    return f"static const mg_{op.params}_params p{i} = {{{fields}}};"
+    return _wrap(f"static const mg_{op.params}_params p{i} = {{{fields}}};", 4)
 
 
 def _call(graph: Graph, node: Node, c: Mapping[str, str], i: int) -> str:
@@ -203,8 +215,12 @@ def _call(graph: Graph, node: Node, c: Mapping[str, str], i: int) -> str:
     outs = [_operand(graph, c, n) for n in node.outs] + ["0"] * (len(op.outs) - len(node.outs))
     ins = [_operand(graph, c, n) for n in node.ins]
     about = _describe(graph, node)
-    arguments = ", ".join([*outs, *ins, f"&p{i}"])
-    return f"    /* {node.layer}: {about['shape']} */\n    {op.kernel}({arguments});\n    mg_mark({i});\n"
+    call = f"    {op.kernel}({', '.join([*outs, *ins, f'&p{i}'])});"
+    return f"    /* {node.layer}: {about['shape']} */\n{_wrap(call, 8)}\n    mg_mark({i});\n"
+
+
+def _wrap(line: str, indent: int) -> str:
+    return textwrap.fill(line, 110, subsequent_indent=" " * indent, break_long_words=False)
 
 
 def _operand(graph: Graph, c: Mapping[str, str], name: str) -> str:

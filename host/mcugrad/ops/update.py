@@ -69,7 +69,7 @@ def sgd_bias(
 
 
 def _fields(ins: Sequence[Value], outs: Sequence[Value], attrs: Attrs) -> Fields:
-    """co output channels; n weights each, or with `inner` n positions of co channels each; last: size of the last axis."""
+    """co output channels; n weights each, or with `inner` n positions of co channels each; last: last axis."""
     w, inner = ins[0], attrs.get("inner", 1)
     co = w.shape[-1] if inner else w.shape[0]
     trained = ins[6].size if len(ins) > 6 else 0

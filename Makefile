@@ -1,0 +1,40 @@
+# `make demo` and `make test` set up what they need: system parts by apt, Python parts in .venv.
+PYTHON ?= python3
+BOARD ?= nucleo_f746zg
+ARGS ?=
+BIN := .venv/bin
+export MCUGRAD_DATA ?= $(if $(wildcard ../shared/data),$(abspath ../shared/data))
+
+.PHONY: demo test bench bench-kernels lint format clean
+
+demo: .venv/demo.stamp
+	$(BIN)/python host/train_on_board.py $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data $(DATA)) \
+		$(if $(SCHEME),--scheme $(SCHEME)) --board $(BOARD) $(ARGS)
+
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: .venv/dev.stamp
+	$(BIN)/python -m mcugrad bench --board $(BOARD) $(ARGS)
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check host hil_tests
+	$(BIN)/ruff format --check host hil_tests
+	$(BIN)/mypy
+	clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h')
+
+format: .venv/dev.stamp
+	$(BIN)/ruff check --fix host hil_tests
+	$(BIN)/ruff format host hil_tests
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+.venv/demo.stamp: .ci/locks/demo.txt .ci/setup
+	.ci/setup demo $(PYTHON)
+	touch $@
+
+.venv/dev.stamp: .ci/locks/dev.txt .ci/setup
+	.ci/setup dev $(PYTHON)
+	touch $@ .venv/demo.stamp
+
+clean:
+	rm -rf build .pio runs
