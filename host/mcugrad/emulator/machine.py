@@ -59,8 +59,11 @@ class Machine:
     # power and reset
 
     def power_on(self) -> None:
-        """RAM painted, flash as in the image, counters at zero."""
+        """RAM painted, flash as in the image, counters and notes empty, nothing on the line."""
         self.memory.power_on(self.image)
+        self.registers.power_on()
+        for notes in (self.reports, self.exceptions.faults, self.nvic.unmodelled):
+            notes.clear()
         for counter in (
             "insns",
             "cycles",
@@ -71,7 +74,6 @@ class Machine:
             "poll_at",
         ):
             setattr(self.mcu, counter, 0)
-        self.mcu.uart.tx_at = self.mcu.uart.rx_at = 0
         self.reset("power")
         self.resets = 0
 
@@ -82,6 +84,7 @@ class Machine:
         self.exceptions.locked = self.waiting = False
         self.resets += 1
         self.mcu.fault = self.mcu.depth = self.mcu.sample_sp = 0
+        self.mcu.epoch += 1
         for which in (*engine.CORE, *engine.MASKS):
             self.core.set(which, 0)
         stack, start = struct.unpack("<II", self.memory.read(self.board.flash.origin, 8) or bytes(8))

@@ -26,6 +26,7 @@ typedef struct {
     uint32_t size, cycles, tail_cycles;
     uint16_t insns, dip, tail;
     uint8_t flags, taken;
+    uint32_t epoch; /* of `taken` */
 } mg_block;
 
 typedef struct {
@@ -72,7 +73,7 @@ typedef struct mg_mcu {
     uint64_t insns, cycles, limit, event_at, poll_at, idle_cycles, hz;
     uint64_t stopped, attention, closed, irq_lines, irq_listen;
     uint64_t cyccnt_base, cyccnt_on;
-    uint64_t mispredict, mispredicts;
+    uint64_t mispredict, mispredicts, epoch, served;
     uint64_t block, block_size;
     mg_block *record, *previous;
     uint64_t previous_end, sample_sp;

@@ -33,6 +33,7 @@ class Block(ct.Structure):
         *_fields(U32, "size cycles tail_cycles"),
         *_fields(ct.c_uint16, "insns dip tail"),
         *_fields(ct.c_uint8, "flags taken"),
+        ("epoch", U32),
     ]
 
 
@@ -76,7 +77,7 @@ class Mcu(ct.Structure):
     _fields_ = [
         *_fields(U64, "insns cycles limit event_at poll_at idle_cycles hz"),
         *_fields(U64, "stopped attention closed irq_lines irq_listen cyccnt_base cyccnt_on"),
-        *_fields(U64, "mispredict mispredicts block block_size"),
+        *_fields(U64, "mispredict mispredicts epoch served block block_size"),
         *((name, ct.POINTER(Block)) for name in ("record", "previous")),
         *_fields(U64, "previous_end sample_sp sp_low sp_floor fault fault_page fault_type"),
         *_fields(U64, "quiet quiet_insns mark_count call_count depth"),

@@ -33,6 +33,12 @@ class Registers:
         clocks = CLOCKS[board.chip]
         self.clocks = clocks(self.chip.rcc, self.chip.pwr, self.chip.flash, self.values, report)
 
+    def power_on(self) -> None:
+        """Forget what was noted, and the bytes on the line."""
+        self.unmodelled.clear()
+        for name in ("tx_at", "rx_at", "received", "overruns", "dropped", "sent", "head", "tail", "out_length"):
+            setattr(self.mcu.uart, name, 0)
+
     def reset(self, cause: str) -> None:
         """Every register to its reset value; bytes on their way from the host stay on their way."""
         self.values.clear()

@@ -1,0 +1,177 @@
+"""emu:// as a serial port: every byte, in order, at the line's pace; no process outlives its host."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import serial
+
+from mcugrad.errors import UserError
+
+from .conftest import TIMEOUT, Bare
+
+RING = 509
+
+
+@pytest.mark.parametrize("length", [1, RING - 1, RING, RING + 1, 2 * RING, 3 * RING + 7, 10007])
+def test_the_ring_wraps_at_any_byte(bare: Bare, length: int) -> None:
+    data = os.urandom(length)
+    bare.send("p", length)
+    bare.port.write(data)
+    assert bare.words(1) == (zlib.crc32(data),)
+
+
+def test_a_48_kb_push_arrives_whole(bare: Bare, record_property: Any) -> None:
+    data = os.urandom(48 * 1024)
+    start = time.perf_counter()
+    bare.send("p", len(data))
+    bare.port.write(data)
+    assert bare.words(1) == (zlib.crc32(data),)
+    seconds = time.perf_counter() - start
+    record_property("push_seconds", seconds)
+    print(f"48 KB in {seconds:.3f} s")
+    counters = bare.control({"cmd": "counters"})
+    assert counters["uart"]["overruns"] == counters["uart"]["dropped"] == 0
+    assert counters["cycles"] > 48 * 1024 * 170  # ten bits of 17 clocks a byte: paced in the board's time
+
+
+def test_bytes_that_nobody_takes_are_overrun(bare: Bare) -> None:
+    """The DMA ring has no end: 600 bytes into 509 while the core computes lose the oldest, as on the chip."""
+    bare.send("m", 200_000)
+    bare.port.write(b"\0" * 600)
+    bare.words(2)
+    assert bare.control({"cmd": "counters"})["uart"]["received"] >= 9
+
+
+def test_timeouts_and_waiting_bytes(bare: Bare) -> None:
+    port = bare.port
+    port.timeout = 0.05
+    start = time.perf_counter()
+    assert port.read(1) == b""
+    assert 0.04 < time.perf_counter() - start < 1
+    port.timeout = TIMEOUT
+    bare.send("r", 0x08000000)
+    end = time.perf_counter() + TIMEOUT
+    while port.in_waiting < 4 and time.perf_counter() < end:
+        time.sleep(0.001)
+    assert port.in_waiting == 4
+    port.reset_input_buffer()
+    assert port.in_waiting == 0
+
+
+def test_speed_is_worth_using(bare: Bare) -> None:
+    bare.control({"cmd": "watch", "symbol": "mixed"})
+    start = time.perf_counter()
+    bare.ask("m", 4_000_000, 0, count=2)
+    seconds = time.perf_counter() - start
+    mips = bare.control({"cmd": "counters"})["calls"][-1]["instructions"] / seconds / 1e6
+    print(f"{mips:.0f} MIPS while counting")
+    assert mips > 10
+
+
+def test_idle_costs_little(bare: Bare) -> None:
+    pid = bare.port._child.pid
+
+    def ticks() -> int:
+        return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]))
+
+    bare.ask("r", 0x08000000)
+    before = ticks()
+    time.sleep(1)
+    assert ticks() - before < 0.25 * os.sysconf("SC_CLK_TCK")
+
+
+def test_the_child_dies_with_its_host(bare_elf: Path) -> None:
+    program = (
+        "import serial, sys, time\n"
+        "serial.protocol_handler_packages.append('mcugrad.emulator.urlhandler')\n"
+        f"port = serial.serial_for_url('emu://nucleo_f746zg?elf={bare_elf}')\n"
+        "print(port._child.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    path = str(Path(__file__).parents[2])
+    host = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert host.stdout is not None
+    child = int(host.stdout.readline())
+    host.kill()
+    host.communicate()
+    assert gone(child)
+
+
+def gone(pid: int) -> bool:
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_close_ends_the_child(bare_elf: Path) -> None:
+    port: Any = serial.serial_for_url(f"emu://nucleo_f746zg?elf={bare_elf}")
+    pid = port._child.pid
+    port.close()
+    assert gone(pid)
+    with pytest.raises(serial.SerialException):
+        port.read(1)
+
+
+def test_a_pty_serves_other_programs(bare_elf: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "mcugrad.emulator",
+        "--board",
+        "nucleo_f746zg",
+        "--elf",
+        str(bare_elf),
+        "--pty",
+    ]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    board = subprocess.Popen(command, stdout=subprocess.PIPE, env=env)
+    assert board.stdout is not None
+    try:
+        name = board.stdout.readline().decode().strip()
+        with serial.Serial(name, timeout=TIMEOUT) as port:
+            port.write(b"r" + (0x08000000).to_bytes(4, "little") + bytes(4))
+            assert port.read(4) == (0x20004000).to_bytes(4, "little")
+    finally:
+        board.kill()
+        board.communicate()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("emu://nucleo_f746zg?elf=/nowhere/firmware.elf", "scons BOARD=nucleo_f746zg"),
+        ("emu://no_such_board", "nucleo_f746zg"),
+        ("emu://nucleo_f746zg?image=x", "elf=PATH"),
+    ],
+)
+def test_a_wrong_url_says_what_to_do(url: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        serial.serial_for_url(url)
+
+
+def test_an_image_for_another_machine_is_refused() -> None:
+    with pytest.raises(UserError, match="not for a Cortex-M7"):
+        serial.serial_for_url(f"emu://nucleo_f746zg?elf={Path(sys.executable).resolve()}")
+
+
+def test_unknown_commands_name_the_known(bare: Bare) -> None:
+    with pytest.raises(ValueError, match="counters"):
+        bare.control({"cmd": "fly"})
+    with pytest.raises(ValueError, match="no symbol"):
+        bare.control({"cmd": "watch", "symbol": "nothing"})
