@@ -149,5 +149,10 @@ class Line:
     def _lost(self, error: Exception) -> PortLostError:
         return PortLostError(f"the port is gone ({error})", self.name, "plug the board in again")
 
+    def control(self, command: dict[str, Any]) -> dict[str, Any] | None:
+        """Ask the emulated board beside the line; None on a real one."""
+        ask = getattr(self._port, "control", None)
+        return ask(command) if ask else None
+
     def close(self) -> None:
         self._port.close()

@@ -87,6 +87,12 @@ class Session:
             struct.unpack(f"<{nodes + 1}I", self._guarded(lambda: self._read("marks", 4 * (nodes + 1))))
         )
 
+    def emulated_marks(self) -> list[tuple[int, int]] | None:
+        """(instructions, cycles) at those marks where the board is emulated and can count them, else None."""
+        count = self.welcome["nodes"] + 1
+        answer = self._line.control({"cmd": "marks", "last": count})
+        return [(m[0], m[1]) for m in answer["marks"]] if answer and len(answer["marks"]) == count else None
+
     def write_state(self, state: bytes, applied: int) -> None:
         """Replace the trained state; the next training step is applied + 1."""
         self._guarded(lambda: self._write(state, applied))
