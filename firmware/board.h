@@ -27,8 +27,8 @@ void board_start(void);
 /* RESET_* bits of this start. Cleared in the chip by board_start. */
 uint32_t board_reset_cause(void);
 
-/* Bytes that came in since the last call, in order; a wrap of the ring ends a span early. The bytes stay valid
- * while the sender has less than BOARD_UART_WINDOW bytes under way. */
+/* Bytes that came in since the last call, in order; a wrap of the ring ends a span early. The bytes stay
+ * valid while the sender has less than BOARD_UART_WINDOW bytes under way. */
 size_t board_uart_read(const uint8_t **bytes);
 
 /* Blocks until the last byte is in the transmitter; needs no memory but its stack. */

@@ -1,6 +1,6 @@
-"""THE build description: sources, flags and linker script of the firmware, for plain scons and for PlatformIO alike.
+"""THE build description: sources, flags and linker script of the firmware, for scons and PlatformIO alike.
 
-`firmware(env, ...)` takes any SCons environment and makes the same bytes of firmware.elf and firmware.bin in both.
+`firmware(env, ...)` takes any SCons environment and makes the same firmware.elf and firmware.bin in both.
 """
 
 import os
@@ -8,6 +8,8 @@ import shutil
 import sys
 from pathlib import Path
 from string import Template
+
+from SCons.Action import Action
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "host"))
@@ -18,7 +20,8 @@ from mcugrad.link.messages import header_text  # noqa: E402
 
 CPU = ["-mcpu=cortex-m7", "-mthumb", "-mfloat-abi=hard"]
 # -O3: the kernels' loops gain more from unrolling than the flash costs. Contraction would change the numbers.
-CODE = ["-std=gnu11", "-O3", "-g", "-ffp-contract=off", "-fno-math-errno", "-ffunction-sections", "-fdata-sections"]
+CODE = ["-std=gnu11", "-O3", "-g", "-ffp-contract=off", "-fno-math-errno"]
+SECTIONS = ["-ffunction-sections", "-fdata-sections"]
 WARN = ["-Wall", "-Wextra", "-Werror", "-Wdouble-promotion"]
 LINK = ["-nostartfiles", "-Wl,--gc-sections", "-Wl,--fatal-warnings", "-Wl,--build-id=none"]
 GENERATED = ["model.c", "params.c", "model.h", "params.h", "manifest.json"]
@@ -37,10 +40,10 @@ def sources(board):
 
 
 def flags(board, out, gen):
-    """Compiler flags; the prefix maps take every path that depends on the road or the machine out of the image."""
+    """Compiler flags; the prefix maps take paths that depend on the road or the machine out of the image."""
     maps = [f"-ffile-prefix-map={old}={new}" for old, new in ((ROOT, "."), (out, "out"), (gen, "gen"))]
     defines = [f"-DMG_BOARD={board.id}", f"-DMG_CPU_HZ={board.cpu_hz}u", f"-DMG_BAUD={board.baud}u"]
-    return [*CPU, f"-mfpu={board.fpu}", *CODE, *WARN, *defines, *maps]
+    return [*CPU, f"-mfpu={board.fpu}", *CODE, *SECTIONS, *WARN, *defines, *maps]
 
 
 def linker_script(board):
@@ -70,25 +73,27 @@ def python():
 
 def relative(path):
     """As SCons prints it: from the root where it lies under it."""
-    full = Path(os.path.abspath(ROOT / path))
+    full = (ROOT / path).resolve()
     return full.relative_to(ROOT).as_posix() if full.is_relative_to(ROOT) else full.as_posix()
 
 
 def firmware(env, board_id, out, gen=None):
     """Declare one board's image; the nodes of firmware.elf and firmware.bin.
 
-    `out` takes what is built. `gen`, else the variable MCUGRAD_GEN, names the folder of the model's C; where neither
-    does and nobody has compiled a model yet, the default job is.
+    `out` takes what is built. `gen`, else the variable MCUGRAD_GEN, names the folder of the model's C; where
+    neither does and nobody has compiled a model yet, the default job is.
     """
     board = boards.load(board_id)
     out, gen = relative(out), relative(gen or os.environ.get("MCUGRAD_GEN") or generated(board_id))
-    require(env, "arm-none-eabi-gcc", "install it (Debian: apt install gcc-arm-none-eabi libnewlib-arm-none-eabi)")
+    require(env, "arm-none-eabi-gcc", "apt install gcc-arm-none-eabi libnewlib-arm-none-eabi")
     configure(env, board, out, gen)
     script = text_file(env, f"{out}/link.ld", linker_script(board))
     text_file(env, f"{out}/inc/messages.h", header_text())
     objects = [compile_c(env, board, f"{out}/obj/{name[:-2]}.o", name) for name in sources(board)]
-    objects += [compile_c(env, board, f"{out}/obj/gen/{p.stem}.o", p) for p in model_sources(env, board, gen)]
-    elf = env.Program(node(f"{out}/firmware.elf"), objects, LINKFLAGS=[*env["LINKFLAGS"], "-T", script[0].path])
+    model = model_sources(env, board, gen)
+    objects += [compile_c(env, board, f"{out}/obj/gen/{Path(name).stem}.o", name) for name in model]
+    linkflags = [*env["LINKFLAGS"], "-T", script[0].path]
+    elf = env.Program(node(f"{out}/firmware.elf"), objects, LINKFLAGS=linkflags)
     env.Depends(elf, script)
     image = env.Command(node(f"{out}/firmware.bin"), elf, "$OBJCOPY -O binary $SOURCE $TARGET")
     return elf, image
@@ -102,7 +107,7 @@ def configure(env, board, out, gen):
 
 
 def compile_c(env, board, target, source):
-    unit = env.Object(node(target), node(str(source)))
+    unit = env.Object(node(target), node(source))
     env.Depends(unit, node(f"boards/{board.id}.h"))  # included by a macro, which SCons does not see through
     return unit
 
@@ -111,11 +116,12 @@ def model_sources(env, board, gen):
     folder = ROOT / gen
     found = sorted(folder.glob("*.c"))
     if found:
-        return [relative_path(path) for path in found]
+        return [relative(path) for path in found]
     if gen != generated(board.id):
-        raise UserError("there is no model.c", str(folder), f"run: mcugrad compile --board {board.id} --out {gen}")
+        fix = f"run: mcugrad compile --board {board.id} --out {gen}"
+        raise UserError("there is no model.c", str(folder), fix)
     env.Command([node(f"{gen}/{name}") for name in GENERATED], [], [generator(board, gen)])
-    return [Path(gen) / name for name in GENERATED if name.endswith(".c")]
+    return [f"{gen}/{name}" for name in GENERATED if name.endswith(".c")]
 
 
 def generator(board, gen):
@@ -123,17 +129,13 @@ def generator(board, gen):
     return [python(), "-m", "mcugrad", "compile", "--board", board.id, "--out", gen]
 
 
-def relative_path(path):
-    return Path(relative(path))
-
-
 def node(path):
     """A path from the root, whichever folder the calling script lies in."""
-    return path if os.path.isabs(path) else f"#{path}"
+    return path if Path(path).is_absolute() else f"#{path}"
 
 
 def text_file(env, path, text):
-    return env.Command(node(path), env.Value(text), env.Action(write_text, "write $TARGET"))
+    return env.Command(node(path), env.Value(text), Action(write_text, "write $TARGET"))
 
 
 def write_text(target, source, env):
@@ -148,10 +150,11 @@ def require(env, program, fix):
 
 def upload(board_id, elf, protocol):
     """Put an image on the board, real or emulated, and say what to do next."""
-    board, elf = boards.load(board_id), Path(elf)
+    board, elf, port = boards.load(board_id), Path(elf), "/dev/ttyACM0"
     if protocol == "emulator":
-        port = flash.start_emulator(board, elf, elf.parent)
-        print(f"the emulated {board.name} runs {elf}\n  port: {port}\n  next: python host/train_on_board.py --port {port}")
+        port = flash.start_emulator(board, elf, elf.parent, python())
+        print(f"the emulated {board.name} runs it\n  port: {port}")
     else:
         flash.flash(board, elf)
-        print(f"programmed the {board.name}\n  next: python host/train_on_board.py --port /dev/ttyACM0")
+        print(f"the {board.name} runs it")
+    print(f"  next: python host/train_on_board.py --port {port}")

@@ -40,7 +40,9 @@ bool link_poll(link_question *question) {
     return false;
 }
 
-void *link_answer(void) { return frame.bytes + FRAME_HEAD; }
+void *link_answer(void) {
+    return frame.bytes + FRAME_HEAD;
+}
 
 void link_send(uint8_t type, size_t size) {
     frame_seal(&frame, type, number, size);
@@ -53,7 +55,9 @@ void link_refuse(int code, uint32_t detail, uint32_t expected) {
     link_send(MG_MSG_ERROR, sizeof error);
 }
 
-uint32_t link_crc_errors(void) { return crc_errors; }
+uint32_t link_crc_errors(void) {
+    return crc_errors;
+}
 
 static void obey_reset(uint32_t ms) {
     link_question question;

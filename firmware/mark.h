@@ -23,9 +23,13 @@ static inline void mg_mark(int i) {
 
 #define MG_CYCCNT (*(volatile uint32_t *)0xE0001004u)
 
-static inline void mg_mark_start(void) { mg_marks[0] = MG_CYCCNT; }
+static inline void mg_mark_start(void) {
+    mg_marks[0] = MG_CYCCNT;
+}
 
-static inline void mg_mark(int i) { mg_marks[i + 1] = MG_CYCCNT; }
+static inline void mg_mark(int i) {
+    mg_marks[i + 1] = MG_CYCCNT;
+}
 
 #endif
 #endif

@@ -19,13 +19,25 @@ void state_boot(void) {
     boot_id = (boots * 0x9E3779B1u) ^ board_reset_cause();
 }
 
-uint32_t state_boot_id(void) { return boot_id; }
-uint32_t state_applied(void) { return applied; }
-void state_set_applied(uint32_t step) { applied = step; }
-bool state_dirty(void) { return dirty; }
-uint32_t state_static_bytes(void) { return (uint32_t)(uintptr_t)__static_bytes; }
+uint32_t state_boot_id(void) {
+    return boot_id;
+}
+uint32_t state_applied(void) {
+    return applied;
+}
+void state_set_applied(uint32_t step) {
+    applied = step;
+}
+bool state_dirty(void) {
+    return dirty;
+}
+uint32_t state_static_bytes(void) {
+    return (uint32_t)(uintptr_t)__static_bytes;
+}
 
-static uint32_t state_crc(void) { return frame_crc(0, &mg_state, sizeof mg_state); }
+static uint32_t state_crc(void) {
+    return frame_crc(0, &mg_state, sizeof mg_state);
+}
 
 /* Zero-padded, cut when too long. */
 static void set_text(char *to, size_t room, const char *text) {
@@ -72,7 +84,8 @@ void state_read(const uint8_t *payload, size_t size) {
     uint32_t room = FRAME_PAYLOAD - sizeof(mg_msg_chunk), end;
     const uint8_t *bytes = object(read.object, &end);
     if (!bytes || read.offset > end) {
-        link_refuse(bytes ? MG_ERR_BAD_SIZE : MG_ERR_UNKNOWN, bytes ? read.offset : read.object, bytes ? end : 0);
+        link_refuse(bytes ? MG_ERR_BAD_SIZE : MG_ERR_UNKNOWN, bytes ? read.offset : read.object,
+                    bytes ? end : 0);
         return;
     }
     uint32_t count = end - read.offset < read.length ? end - read.offset : read.length;

@@ -1,4 +1,5 @@
-/* The step loop: a sample comes in, one TRAIN consumes it, the answer is kept so that a repeat changes nothing. */
+/* The step loop: a sample comes in, one TRAIN consumes it, the answer is kept so that a repeat changes
+ * nothing. */
 #include "train.h"
 
 #include <float.h>
@@ -9,11 +10,10 @@
 #include "model.h"
 #include "state.h"
 
-uint32_t mg_marks[MG_NODES + 1];
+/* In a section of its own, so that the rest of RAM has the same size for every model. */
+uint32_t mg_marks[MG_NODES + 1] __attribute__((section(".marks")));
 
-static struct {
-    uint32_t step, received;
-} sample;
+static struct { uint32_t step, received; } sample;
 static mg_msg_train last; /* the TRAIN that `answer` belongs to */
 static mg_msg_result answer;
 static bool answered;
@@ -48,11 +48,13 @@ static void send_answer(void) {
     link_send(MG_MSG_RESULT, sizeof answer);
 }
 
-/* The same TRAIN again, because its RESULT was lost: a training step by its number, an evaluation by all it said. */
+/* The same TRAIN again, because its RESULT was lost: a training step by its number, an evaluation by all it
+ * said. */
 static bool is_repeat(const mg_msg_train *train) {
     if (!answered || train->step != last.step || train->mode != last.mode)
         return false;
-    return train->mode == MG_MODE_TRAIN || (!sample.received && train->crc == last.crc && train->label == last.label);
+    return train->mode == MG_MODE_TRAIN ||
+           (!sample.received && train->crc == last.crc && train->label == last.label);
 }
 
 /* Nothing has been touched yet when a question is refused here; a corrupt sample must be sent again. */
@@ -125,7 +127,9 @@ static bool diverged(const mg_result *result) {
     return true;
 }
 
-void train_forget(void) { answered = false; }
+void train_forget(void) {
+    answered = false;
+}
 
 void train_step(const uint8_t *payload, size_t size) {
     mg_msg_train train;

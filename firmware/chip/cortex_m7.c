@@ -83,7 +83,8 @@ void m7_mpu_region(uint32_t number, uint32_t base, uint32_t rasr) {
 }
 
 static void mpu_on(void) {
-    /* External memory that no board here has: speculative reads of it may hang the bus. Subregions 0-2 and 7 off. */
+    /* External memory that no board here has: speculative reads of it may hang the bus. Subregions 0-2 and 7
+     * off. */
     m7_mpu_region(0, 0, MPU_NO_ACCESS(32) | 0x87u << 8);
     m7_mpu_region(1, 0, MPU_NO_ACCESS(14)); /* null pointers: ITCM would take the write */
     m7_mpu_region(2, (uint32_t)__stack_bottom, MPU_NO_ACCESS(GUARD_LOG2));
@@ -120,7 +121,8 @@ static bool readable(const uint32_t *frame) {
 }
 
 _Noreturn __attribute__((used)) static void report_fault(const uint32_t *frame) {
-    board_fault fault = {.sp = (uint32_t)frame, .cfsr = SCB_CFSR, .hfsr = SCB_HFSR, .bfar = SCB_BFAR, .mmfar = SCB_MMFAR};
+    board_fault fault = {
+        .sp = (uint32_t)frame, .cfsr = SCB_CFSR, .hfsr = SCB_HFSR, .bfar = SCB_BFAR, .mmfar = SCB_MMFAR};
     if (readable(frame)) {
         fault.lr = frame[5];
         fault.pc = frame[6];
@@ -138,8 +140,20 @@ __attribute__((naked)) static void fault_handler(void) {
 
 /* Stack, reset, then the core's exceptions; no interrupt is ever enabled, so the table ends here. */
 __attribute__((section(".vectors"), used)) static void (*const vectors[16])(void) = {
-    (void (*)(void))__stack_top, reset_handler, fault_handler, fault_handler,
-    fault_handler,               fault_handler, fault_handler, fault_handler,
-    fault_handler,               fault_handler, fault_handler, fault_handler,
-    fault_handler,               fault_handler, fault_handler, fault_handler,
+    (void (*)(void))__stack_top,
+    reset_handler,
+    fault_handler,
+    fault_handler,
+    fault_handler,
+    fault_handler,
+    fault_handler,
+    fault_handler,
+    fault_handler,
+    fault_handler,
+    fault_handler,
+    fault_handler,
+    fault_handler,
+    fault_handler,
+    fault_handler,
+    fault_handler,
 };

@@ -55,6 +55,8 @@ void m7_start(void);
 
 _Noreturn void m7_reset(void);
 
-static inline void m7_barrier(void) { __asm volatile("dsb\n isb" ::: "memory"); }
+static inline void m7_barrier(void) {
+    __asm volatile("dsb\n isb" ::: "memory");
+}
 
 #endif

@@ -18,7 +18,8 @@ typedef struct {
 
 /* The internal 16 MHz oscillator: 1 % at 25 C (DS10916), enough for a UART and no board needs a crystal. */
 enum { HSI_HZ = 16000000, PLL_M = 8, PLL_N = 216, PLL_P = 2, PLL_Q = 9 };
-_Static_assert(HSI_HZ / PLL_M * PLL_N / PLL_P == MG_CPU_HZ, "the PLL numbers and cpu_hz of the board disagree");
+_Static_assert(HSI_HZ / PLL_M * PLL_N / PLL_P == MG_CPU_HZ,
+               "the PLL numbers and cpu_hz of the board disagree");
 
 enum {
     CR_PLLON = 1 << 24,
@@ -82,7 +83,8 @@ static void uart_on(void) {
     RCC_DCKCFGR2 = UART_SYSCLK; /* 216 MHz: 0.2 % from 921600 baud, where PCLK1 would be 0.7 % off */
     clock_on(&RCC->AHB1ENR, AHB1ENR_DMA1 | AHB1ENR_DMA2);
     clock_on(&RCC->AHB1ENR, 1u << (BOARD_TX_PORT - 'A') | 1u << (BOARD_RX_PORT - 'A'));
-    clock_on(BOARD_UART == 1 ? &RCC->APB2ENR : &RCC->APB1ENR, BOARD_UART == 1 ? APB2ENR_USART1 : APB1ENR_USART3);
+    clock_on(BOARD_UART == 1 ? &RCC->APB2ENR : &RCC->APB1ENR,
+             BOARD_UART == 1 ? APB2ENR_USART1 : APB1ENR_USART3);
     stm32_pin(GPIO(BOARD_TX_PORT), BOARD_TX_PIN, BOARD_UART_AF);
     stm32_pin(GPIO(BOARD_RX_PORT), BOARD_RX_PIN, BOARD_UART_AF);
     stm32_uart_start(UART, MG_CPU_HZ, UART_RECEIVER, UART_CHANNEL);
@@ -94,7 +96,9 @@ static uint32_t read_cause(uint32_t csr) {
            (csr >> 31 & 1) * RESET_LOW_POWER;
 }
 
-uint32_t board_reset_cause(void) { return cause; }
+uint32_t board_reset_cause(void) {
+    return cause;
+}
 
 void board_start(void) {
     cause = read_cause(RCC_CSR);

@@ -24,10 +24,11 @@
 #define DMAMUX1_C0CR REG32(0x40020800u)
 #define GPIO(letter) ((stm32_gpio *)(0x58020000u + 0x400u * ((letter) - 'A')))
 
-/* The internal 64 MHz oscillator: 0.6 % at 30 C, no board needs a crystal. 400 MHz at voltage scale 1, which every
- * revision reaches; 480 MHz needs scale 0 and revision V. */
+/* The internal 64 MHz oscillator: 0.6 % at 30 C, no board needs a crystal. 400 MHz at voltage scale 1, which
+ * every revision reaches; 480 MHz needs scale 0 and revision V. */
 enum { HSI_HZ = 64000000, PLL_M = 8, PLL_N = 100, PLL_P = 2, AHB_DIV = 2, APB_DIV = 2 };
-_Static_assert(HSI_HZ / PLL_M * PLL_N / PLL_P == MG_CPU_HZ, "the PLL numbers and cpu_hz of the board disagree");
+_Static_assert(HSI_HZ / PLL_M * PLL_N / PLL_P == MG_CPU_HZ,
+               "the PLL numbers and cpu_hz of the board disagree");
 
 enum {
     CR_PLL1ON = 1 << 24,
@@ -59,7 +60,10 @@ enum {
 #endif
 #define UART ((stm32_usart *)0x40004800u)
 #define UART_RECEIVER ((stm32_stream *)0x40020010u) /* DMA1 stream 0, fed by DMAMUX1 channel 0 */
-enum { DMAMUX_USART3_RX = 45, DMA_CR_BUFFERABLE = 1 << 20 /* without it a USART can lock the stream (ES0392) */ };
+enum {
+    DMAMUX_USART3_RX = 45,
+    DMA_CR_BUFFERABLE = 1 << 20 /* without it a USART can lock the stream (ES0392) */
+};
 
 static uint32_t cause;
 
@@ -117,7 +121,9 @@ static uint32_t read_cause(uint32_t rsr) {
            (rsr >> 30 & 1) * RESET_LOW_POWER;
 }
 
-uint32_t board_reset_cause(void) { return cause; }
+uint32_t board_reset_cause(void) {
+    return cause;
+}
 
 void board_start(void) {
     cause = read_cause(RCC_RSR);

@@ -1,4 +1,4 @@
-"""boards/<id>.json -> Board: memories, UART and probe of one board. The standard library only, any builder may ask."""
+"""boards/<id>.json -> Board: memories, UART and probe. Standard library only: any builder may ask."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Board:
-    """Everything that anyone asks of a board. Sizes in bytes; `place` names the RAM of state, arena and dma."""
+    """What anyone asks of a board. Sizes in bytes; `place` names the RAM of state, arena and dma."""
 
     id: str
     name: str
@@ -97,7 +97,9 @@ def load(board: str) -> Board:
     try:
         return _parse(board, json.loads(path.read_text()))
     except KeyError as missing:
-        raise UserError(f"the board file lacks {missing}", str(path), "copy the key from another board") from None
+        raise UserError(
+            f"the board file lacks {missing}", str(path), "copy the key from another board"
+        ) from None
 
 
 def _parse(board: str, manifest: Mapping[str, Any]) -> Board:

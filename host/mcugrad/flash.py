@@ -10,16 +10,22 @@ import sys
 from pathlib import Path
 
 from mcugrad.boards import Board
-from mcugrad.errors import InternalError, NoBoardError, UserError
+from mcugrad.errors import NoBoardError, UserError
 from mcugrad.paths import PACKAGE
-
-PROTOCOLS = ("stlink", "emulator")
 
 
 def openocd_command(board: Board, elf: Path) -> list[str]:
     """Program, verify, reset and leave."""
     probe = board.openocd
-    command = ["openocd", "-f", probe.interface, "-c", f"transport select {probe.transport}", "-f", probe.target]
+    command = [
+        "openocd",
+        "-f",
+        probe.interface,
+        "-c",
+        f"transport select {probe.transport}",
+        "-f",
+        probe.target,
+    ]
     return [*command, "-c", "reset_config srst_only", "-c", f"program {{{elf}}} verify reset exit"]
 
 
@@ -30,24 +36,29 @@ def flash(board: Board, elf: Path) -> None:
         raise UserError("openocd is not installed", "PATH", fix)
     done = subprocess.run(openocd_command(board, elf), capture_output=True, text=True)
     if done.returncode:
-        raise NoBoardError(_blame(done.stderr), f"openocd, {board.openocd.interface}", "see its words below\n" + done.stderr)
+        raise _blame(board, done.stderr)
 
 
-def _blame(words: str) -> str:
-    if "open failed" in words or "unable to open" in words.lower():
-        return "no debug probe found: is the board plugged in, and may this user open USB devices?"
-    return "openocd could not program the board"
+def _blame(board: Board, words: str) -> NoBoardError:
+    where = "openocd: " + "; ".join(line for line in words.splitlines() if line.startswith("Error"))
+    if "open failed" in words:
+        fix = f"plug in the {board.name}, allow this user its USB device, or upload to the emulated board"
+        return NoBoardError("no debug probe or board found", where, fix)
+    return NoBoardError(f"openocd could not program the {board.name}", where, f"run it by hand:\n{words}")
 
 
-def start_emulator(board: Board, elf: Path, folder: Path) -> str:
+def start_emulator(board: Board, elf: Path, folder: Path, python: str = sys.executable) -> str:
     """Load the image into an emulated board that lives on in the background; the port it listens on.
 
     `folder` keeps its process id and its log; an earlier one of this folder is ended first.
     """
-    _stop_emulator(folder)
+    stop_emulator(folder)
     log = folder / "emulator.log"
-    command = [sys.executable, "-m", "mcugrad.emulator", "--board", board.id, "--elf", str(elf), "--pty"]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])}
+    command = [python, "-m", "mcugrad.emulator", "--board", board.id, "--elf", str(elf), "--pty"]
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]),
+    }
     with log.open("w") as errors:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, env=env, text=True, start_new_session=True
@@ -55,12 +66,14 @@ def start_emulator(board: Board, elf: Path, folder: Path) -> str:
     assert process.stdout is not None
     port = process.stdout.readline().strip()
     if not port:
-        raise InternalError(f"the emulated board did not start\n  where: {log}\n{log.read_text()}")
+        words = log.read_text().strip().splitlines() or ["it said nothing"]
+        raise NoBoardError("the emulated board did not start", str(log), words[-1])
     (folder / "emulator.pid").write_text(str(process.pid))
     return port
 
 
-def _stop_emulator(folder: Path) -> None:
+def stop_emulator(folder: Path) -> None:
+    """End the emulated board that `start_emulator` left in this folder, if it still runs."""
     note = folder / "emulator.pid"
     if note.exists():
         _end(int(note.read_text()))

@@ -22,7 +22,15 @@ DROPPED = None
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     exe = tmp_path_factory.mktemp("frame") / "driver"
-    flags = ["-std=gnu11", "-g", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
+    flags = [
+        "-std=gnu11",
+        "-g",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover",
+    ]
     sources = [str(HERE / "frame_driver.c"), str(FIRMWARE / "frame.c")]
     subprocess.run(["gcc", *flags, f"-I{FIRMWARE}", *sources, "-o", str(exe)], check=True)
     return exe
@@ -91,7 +99,15 @@ def test_drops_what_is_damaged_and_goes_on(driver: Path) -> None:
 
 def test_drops_what_is_too_long_or_too_short(driver: Path) -> None:
     good = wire_of(b"\3\0\1\0")
-    wire = wire_of(b"\7" * (MAX - 4)) + wire_of(b"\7" * (MAX - 3)) + b"\2" * 5000 + b"\0" + cobs.encode(b"abc") + b"\0" + good
+    wire = (
+        wire_of(b"\7" * (MAX - 4))
+        + wire_of(b"\7" * (MAX - 3))
+        + b"\2" * 5000
+        + b"\0"
+        + cobs.encode(b"abc")
+        + b"\0"
+        + good
+    )
     assert decode(driver, wire) == [b"\7" * (MAX - 4), DROPPED, DROPPED, DROPPED, b"\3\0\1\0"]
 
 

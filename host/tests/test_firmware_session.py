@@ -1,4 +1,4 @@
-"""The firmware's own main, link, state and step loop as a program of the host, under ASan: what it answers to whom."""
+"""The firmware's main, link, state and step loop as a program of the host, under ASan: what it answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,15 @@ SUM = sum(SAMPLE)
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("session")
     (folder / "messages.h").write_text(header_text())
-    flags = ["-std=gnu11", "-g", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
+    flags = [
+        "-std=gnu11",
+        "-g",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover",
+    ]
     defines = ["-DMG_HOST", "-DMG_BOARD=fake", "-DMG_CPU_HZ=1000000u", "-DMG_BAUD=1000u"]
     own = [FIRMWARE / f"{name}.c" for name in ("main", "train", "state", "link", "frame")]
     includes = [f"-I{path}" for path in (FIRMWARE, HERE / "standin", folder)]
@@ -66,7 +74,9 @@ class Host:
             piece = sample[at : at + 1016]
             assert self.ask("data", piece, step=step, offset=at)["received"] == at + len(piece)
 
-    def train(self, step: int, label: int = 0, mode: str = "train", lr: float = 0.5, crc: int | None = None) -> Message:
+    def train(
+        self, step: int, label: int = 0, mode: str = "train", lr: float = 0.5, crc: int | None = None
+    ) -> Message:
         crc = zlib.crc32(SAMPLE) if crc is None else crc
         return self.ask("train", step=step, label=label, mode=MODES[mode], lr=lr, crc=crc)
 
@@ -105,7 +115,12 @@ def test_a_step_is_applied_once_however_often_it_is_asked_for(host: Host) -> Non
     host.push(1)
     first = host.train(1, label=2)
     state = host.state()
-    assert (first.name, first["loss"], first["applied"], first["predicted"]) == ("result", SUM + 3, 1, SUM % CLASSES)
+    assert (first.name, first["loss"], first["applied"], first["predicted"]) == (
+        "result",
+        SUM + 3,
+        1,
+        SUM % CLASSES,
+    )
     assert host.train(1, label=2).fields == first.fields
     assert host.state() == state
     host.push(2)

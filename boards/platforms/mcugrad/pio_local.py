@@ -1,4 +1,4 @@
-"""PlatformIO runs SCons from its own package; where the registry is out of reach, one is made of the installed SCons."""
+"""The package tool-scons that PlatformIO runs on, made of the installed SCons where none can be fetched."""
 
 import json
 import shutil
@@ -21,12 +21,13 @@ main()
 
 
 def ensure_scons():
-    """Make tool-scons in PlatformIO's package folder, if it is missing and the very SCons it wants is installed."""
+    """Make tool-scons, if it is missing and the very SCons that PlatformIO wants is installed."""
     wanted = get_core_dependencies()["tool-scons"]
     manager = ToolPackageManager()
     spec = PackageSpec(owner="platformio", name="tool-scons", requirements=wanted)
     version = package_version()
-    if version is None or manager.get_package(spec) or not wanted.lstrip("~^=").startswith(version.rsplit(".", 1)[0]):
+    fits = version is not None and wanted.lstrip("~^=").startswith(version.rsplit(".", 1)[0])
+    if not fits or manager.get_package(spec):
         return
     make_package(Path(manager.package_dir) / "tool-scons", f"{version}+pypi")
     manager.memcache_reset()

@@ -1,6 +1,6 @@
-"""The PlatformIO platform of this checkout: PlatformIO's packages where it has them, the system's programs where not.
+"""This checkout as a PlatformIO platform: PlatformIO's packages where it has them, else the system's programs.
 
-MCUGRAD_TOOLS=system never downloads, =registry always asks PlatformIO; else its packages win and PATH is next.
+MCUGRAD_TOOLS=system never downloads, =registry always asks PlatformIO; else its packages win, PATH is next.
 """
 
 import os
@@ -12,7 +12,7 @@ from platformio.public import PlatformBase
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import pio_local  # noqa: E402
+import pio_local
 
 TOOLCHAIN, OPENOCD = "toolchain-gccarmnoneeabi", "tool-openocd"
 

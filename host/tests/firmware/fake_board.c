@@ -8,11 +8,21 @@
 const uint8_t __static_bytes[1], __stack_bytes[1];
 
 void board_start(void) {}
-uint32_t board_reset_cause(void) { return RESET_POWER; }
-uint32_t board_uart_errors(void) { return 0; }
-uint32_t board_stack_high(void) { return 1234; }
-void board_delay(uint32_t ms) { usleep(ms * 1000); }
-_Noreturn void board_reset(void) { exit(42); }
+uint32_t board_reset_cause(void) {
+    return RESET_POWER;
+}
+uint32_t board_uart_errors(void) {
+    return 0;
+}
+uint32_t board_stack_high(void) {
+    return 1234;
+}
+void board_delay(uint32_t ms) {
+    usleep(ms * 1000);
+}
+_Noreturn void board_reset(void) {
+    exit(42);
+}
 
 size_t board_uart_read(const uint8_t **bytes) {
     static uint8_t ring[BOARD_UART_RING];

@@ -1,5 +1,5 @@
-/* frame.c as a filter. "decode": wire in; per event a u16 size and the frame without its CRC, 0xFFFF for a dropped one.
- * "encode": records of u8 type, u16 seq, u16 size, payload in; wire out. */
+/* frame.c as a filter. "decode": wire in; per event a u16 size and the frame without its CRC, 0xFFFF for a
+ * dropped one. "encode": records of u8 type, u16 seq, u16 size, payload in; wire out. */
 #include <stdio.h>
 #include <string.h>
 
@@ -7,7 +7,9 @@
 
 static frame_buffer frame;
 
-static void write_out(const uint8_t *bytes, size_t count) { fwrite(bytes, 1, count, stdout); }
+static void write_out(const uint8_t *bytes, size_t count) {
+    fwrite(bytes, 1, count, stdout);
+}
 
 static void tell(frame_event event) {
     uint16_t size = event == FRAME_READY ? (uint16_t)(frame.used - FRAME_TAIL) : 0xFFFF;

@@ -1,19 +1,20 @@
 """PlatformIO's road to the same image: its SCons environment goes to firmware/fwbuild.py."""
 
-import os
 import sys
+from pathlib import Path
 
 from SCons.Script import AlwaysBuild, Default, DefaultEnvironment
 
 env = DefaultEnvironment()
 
-if sys.version_info < (3, 11):
-    sys.stderr.write("mcugrad needs PlatformIO to run on Python 3.11 or newer: pip install platformio there\n")
+if sys.version_info < (3, 11):  # noqa: UP036 - PlatformIO may run on an older one than ours
+    sys.stderr.write("mcugrad needs PlatformIO on Python 3.11 or newer: pip install platformio there\n")
     env.Exit(2)
-sys.path.insert(0, os.path.join(env.subst("$PROJECT_DIR"), "firmware"))
+sys.path.insert(0, str(Path(env.subst("$PROJECT_DIR")) / "firmware"))
 
-import fwbuild
-from mcugrad.errors import UserError
+import fwbuild  # noqa: E402
+
+from mcugrad.errors import McugradError  # noqa: E402
 
 env.ProcessFlags(env.get("BUILD_FLAGS"))
 
@@ -22,7 +23,7 @@ def checked(action):
     """Run, and turn a user's error into words and an exit code."""
     try:
         return action()
-    except UserError as error:
+    except McugradError as error:
         sys.stderr.write(f"Error: {error}\n")
         return error.exit_code
 
@@ -31,7 +32,7 @@ def build():
     elf, image = fwbuild.firmware(env, env.subst("$BOARD"), env.subst("$BUILD_DIR"))
     env.Replace(PIOMAINPROG=elf)
     Default(image)
-    AlwaysBuild(env.Alias("upload", [elf, image], upload))
+    AlwaysBuild(env.Alias("upload", [elf, image], env.VerboseAction(upload, "Uploading $SOURCE")))
 
 
 def upload(target, source, env):

@@ -10,8 +10,12 @@ const char mg_model_name[] = "stand-in";
 __attribute__((section(".arena"), aligned(32))) uint8_t mg_arena[MG_ARENA_BYTES];
 __attribute__((section(".mg_state"), aligned(8))) struct mg_state mg_state = {.weight = {1, 2, 3}};
 
-int8_t *mg_input(void) { return (int8_t *)mg_arena; }
-uint32_t mg_saturated(void) { return mg_state.saturated; }
+int8_t *mg_input(void) {
+    return (int8_t *)mg_arena;
+}
+uint32_t mg_saturated(void) {
+    return mg_state.saturated;
+}
 
 static void forward(uint32_t label, mg_result *result) {
     int32_t sum = 0;
@@ -25,7 +29,9 @@ static void forward(uint32_t label, mg_result *result) {
         mg_arena[i] = 0x55; /* as real nodes do: the sample is gone */
 }
 
-void mg_forward(uint32_t label, mg_result *result) { forward(label, result); }
+void mg_forward(uint32_t label, mg_result *result) {
+    forward(label, result);
+}
 
 void mg_step(uint32_t label, float lr, mg_result *result) {
     forward(label, result);

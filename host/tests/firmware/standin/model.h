@@ -1,4 +1,5 @@
-/* The smallest thing with the interface of a generated model: its loss is the sample's sum plus a trained number. */
+/* The smallest thing with the interface of a generated model: its loss is the sample's sum plus a trained
+ * number. */
 #ifndef MG_MODEL_H
 #define MG_MODEL_H
 
@@ -28,7 +29,8 @@ extern const char mg_model_name[];
 int8_t *mg_input(void);
 uint32_t mg_saturated(void);
 
-/* loss = sum of the sample + weight[label], infinite where the sum is -1; predicted = that sum modulo MG_CLASSES. */
+/* loss = sum of the sample + weight[label], infinite where the sum is -1; predicted = that sum modulo
+ * MG_CLASSES. */
 void mg_forward(uint32_t label, mg_result *result);
 
 /* Then weight[label] -= 100 * lr, and steps += 1. */
