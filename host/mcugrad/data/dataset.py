@@ -47,10 +47,10 @@ def load(name: str) -> Dataset:
 
 def _from_npz(name: str, path: Path) -> Dataset:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             train, test = _part(file, "train"), _part(file, "test")
             return Dataset(name, *train, *test, tuple(str(c) for c in file["classes"]))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, TypeError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"the dataset is damaged ({error})", str(path), "fetch the file again") from None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import pickletools
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -65,7 +66,10 @@ class _Array:
 def read_plain(data: bytes, where: str) -> Any:
     """The pickled value; UserError naming the global or opcode if it is anything but plain data."""
     try:
-        return _finish(_run(data), itertools.count())
+        with warnings.catch_warnings():
+            # pickletools warns of odd escapes in a damaged name; the name is refused anyway.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return _finish(_run(data), itertools.count())
     except _RefusedError as error:
         raise UserError(f"the pickle asks for {error}", where, "use the model's original file") from None
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:

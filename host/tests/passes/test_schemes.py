@@ -54,7 +54,7 @@ def test_the_table_has_15_schemes_under_the_published_names() -> None:
 
 def test_analytic_memory_by_hand() -> None:
     graph = small()
-    # 2 of 4 channels: 12 weights and 2 saved maps of 9; 6 int32 biases and 54 clamp bits; 6 bytes for the head.
+    # 2 of 4 channels: 12 weights, 2 saved maps of 9; 6 int32 biases, 54 clamp bits; 6 bytes for the head.
     scheme = Scheme(1, {0: Fraction(1, 2)})
     assert analytic_memory(graph, scheme) == 12 + 18 + 24 + 54 / 8 // 1 + 6
     assert analytic_memory(graph, Scheme(0)) == 6

@@ -44,8 +44,14 @@ def forward(graph: Graph, x: NDArray[np.int8]) -> Run:
     run.values[graph.inputs[0].name] = torch.tensor(x.astype(np.float64))
     for node in graph.nodes:
         if node.op in _RULES:
-            run.values[node.outs[0]] = _RULES[node.op](run, node)
+            run.values[node.outs[0]] = apply(run, node)
     return run
+
+
+def apply(run: Run, node: Node) -> Tensor:
+    """One forward node on the values of the run."""
+    result: Tensor = _RULES[node.op](run, node)
+    return result
 
 
 def gradients(graph: Graph, x: NDArray[np.int8], label: int, names: Iterable[str]) -> dict[str, Float64]:
