@@ -152,7 +152,7 @@ def _model_source(graph: Graph, plan: Plan, c: Mapping[str, str]) -> str:
 const uint8_t mg_model_hash[16] = {{{hash_bytes}}};
 const char mg_model_name[] = "{graph.name}";
 
-__attribute__((section(".arena"), aligned(32))) uint8_t mg_arena[MG_ARENA_BYTES];
+__attribute__((section(".arena"), aligned(4))) uint8_t mg_arena[MG_ARENA_BYTES];
 
 {_pointers(graph, plan, c)}
 {chr(10).join(structs)}

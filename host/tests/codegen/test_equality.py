@@ -103,7 +103,7 @@ def test_default_model_100_steps(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("model", "scheme"), [("mcunet-5fps", "49kb"), ("mbv2-w0.35", "49kb")])
 def test_paper_model_10_steps(model: str, scheme: str, tmp_path: Path) -> None:
     x = images("flowers102")
-    compiled = compile_model(models.load(model, 10), scheme, boards.load(F746))
+    compiled = compile_model(models.load(model, 10), scheme, boards.load("nucleo_h743zi"))
     assert_equal_steps(compiled, host_model(compiled, tmp_path), 10, 0.002, lambda i: x[i])
 
 

@@ -1,0 +1,78 @@
+"""Does the planned image fit the board's RAM? Known to the byte before anything is compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mcugrad.boards import Board, Memory
+from mcugrad.errors import OutOfMemoryError
+from mcugrad.ir import Graph
+from mcugrad.plan.memory import Plan
+from mcugrad.plan.peak import at_peak, state_bytes
+
+# RAM of the firmware itself, without the link's DMA ring; a test compares both with the ELF of every board.
+FIRMWARE = {"stm32f7": 1172, "stm32h7": 1172}
+RING = 2048
+MARK = 4  # bytes a node's time stamp takes
+
+
+@dataclass(frozen=True)
+class Region:
+    """One RAM as the linker sees it, and what lies in it: part -> bytes."""
+
+    memory: Memory
+    parts: Mapping[str, int]
+
+    @property
+    def used(self) -> int:
+        return sum(self.parts.values())
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The whole RAM, planned. statics = everything but arena and stack."""
+
+    regions: tuple[Region, ...]
+    statics: int
+    arena: int
+    stack: int
+
+    @property
+    def total(self) -> int:
+        return self.statics + self.arena + self.stack
+
+
+def fit(graph: Graph, plan: Plan, board: Board) -> Fit:
+    """Lay the parts into the board's regions; OutOfMemoryError says by how much and which buffers are alive."""
+    state = state_bytes(graph)
+    marks = MARK * (len(plan.order) + 1)
+    parts = {
+        "stack": (board.stack, board.ram[0].name),
+        "firmware": (FIRMWARE[board.chip], board.ram[0].name),
+        "link ring": (RING, board.place["dma"]),
+        "time stamps": (marks, board.ram[0].name),
+        "trained state": (state, board.place["state"]),
+        "arena": (plan.arena_bytes, board.place["arena"]),
+    }
+    regions = tuple(Region(m, _inside(board, m, parts)) for m in board.regions)
+    for region in regions:
+        if region.used > region.memory.size:
+            raise _too_large(graph, plan, board, region)
+    return Fit(regions, FIRMWARE[board.chip] + RING + marks + state, plan.arena_bytes, board.stack)
+
+
+def _inside(board: Board, memory: Memory, parts: Mapping[str, tuple[int, str]]) -> dict[str, int]:
+    homes = {m.name: m.origin for m in board.ram}
+    return {name: size for name, (size, home) in parts.items() if memory.origin <= homes[home] < memory.end}
+
+
+def _too_large(graph: Graph, plan: Plan, board: Board, region: Region) -> OutOfMemoryError:
+    over = region.used - region.memory.size
+    parts = ", ".join(f"{name} {size:,}" for name, size in region.parts.items())
+    live = "; ".join(f"{name} {size:,}" for name, size in at_peak(graph, plan)[:5])
+    return OutOfMemoryError(
+        f"{graph.name} needs {region.used:,} bytes of {region.memory.name}, {over:,} more than {board.name} has",
+        f"{parts}; alive at the peak: {live}",
+        "choose a smaller scheme (mcugrad plan --scheme ...), a smaller model or a larger board",
+    )

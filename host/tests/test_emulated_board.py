@@ -1,0 +1,122 @@
+"""The true firmware image on the emulated board: same bits as the reference, memory as planned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mcugrad import boards, interp
+from mcugrad.build import build, size
+from mcugrad.codegen.c import write
+from mcugrad.errors import MismatchError
+from mcugrad.frontend import models
+from mcugrad.hostmodel import HostModel, named
+from mcugrad.ir.graph import Array
+from mcugrad.link.identity import Expected
+from mcugrad.link.ports import emulated
+from mcugrad.link.session import Session
+from mcugrad.pipeline import Compiled, compile_model
+from tests.codegen.test_equality import images
+from tests.networks import sample, small
+
+BOARD = "nucleo_f746zg"
+Image = tuple[Compiled, Path]
+
+
+def image(compiled: Compiled, folder: Path) -> Image:
+    return compiled, build(BOARD, write(compiled.emitted, folder / "gen"), folder / "out")
+
+
+def session(made: Image, **other: str) -> Session:
+    compiled, elf = made
+    m = compiled.manifest
+    sizes = (m["input"]["bytes"], m["state_bytes"], m["arena_bytes"], compiled.fit.statics)
+    expected = Expected(BOARD, m["model"], other.get("hash", m["hash"]), *sizes)
+    return Session.connect(emulated(BOARD, elf), boards.load(BOARD).baud, expected, elf)
+
+
+def assert_same_training(made: Image, steps: int, lr: float, x: Callable[[int], Array], folder: Path) -> None:
+    """Loss and prediction of every step and the final state: reference == host C == board."""
+    compiled, _ = made
+    host = HostModel(folder / "gen", folder / "host.so")
+    state, classes = interp.initial_state(compiled.graph), compiled.manifest["classes"]
+    board = session(made)
+    try:
+        for step in range(steps):
+            label = step % classes
+            env, state = interp.run(compiled.graph, {"x": x(step)} | interp.scalars(label, lr), state)
+            on_host, on_board = host.step(x(step), label, lr), board.train(step + 1, x(step).tobytes(), label, lr)
+            losses = {env["loss"][0].tobytes(), np.float32(on_host.loss).tobytes()}
+            assert losses == {np.float32(on_board["loss"]).tobytes()}, f"step {step}"
+            assert env["predicted"][0] == on_host.predicted == on_board["predicted"], f"step {step}"
+        bytes_on_board = board.read_state()
+    finally:
+        board.close()
+    assert bytes_on_board == host.state_bytes()
+    for name, value in named(bytes_on_board, compiled.manifest).items():
+        assert np.array_equal(value, state[name]), name
+
+
+def test_default_model_100_steps(tmp_path: Path) -> None:
+    x = images("paper-digits")
+    compiled = compile_model(models.load("digits-tiny", 10), "last-6", boards.load(BOARD))
+    assert_same_training(image(compiled, tmp_path), 100, 0.01, lambda i: x[i], tmp_path)
+
+
+def test_mcunet_10_steps(tmp_path: Path) -> None:
+    x = images("flowers102")
+    compiled = compile_model(models.load("mcunet-5fps", 10), "49kb", boards.load(BOARD))
+    assert_same_training(image(compiled, tmp_path), 10, 0.002, lambda i: x[i], tmp_path)
+
+
+@pytest.fixture(scope="module")
+def small_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    folder = tmp_path_factory.mktemp("small")
+    return image(compile_model(small(), "5 3:1/2 4:1/3 6:1 9:1/4", boards.load(BOARD)), folder)
+
+
+def test_random_network_30_steps(small_image: Image) -> None:
+    folder = small_image[1].parents[1]
+    assert_same_training(small_image, 30, 0.01, lambda i: sample(small_image[0].forward, i), folder)
+
+
+def test_ram_is_as_planned(small_image: Image) -> None:
+    """Plan, ELF and what the board says of itself agree to the byte."""
+    compiled, elf = small_image
+    plan, linked = compiled.fit, size(elf, boards.load(BOARD))
+    assert (linked.static, linked.arena, linked.stack) == (plan.statics, plan.arena, plan.stack)
+    board = session(small_image)
+    try:
+        result = board.evaluate(sample(compiled.forward, 0).tobytes(), 0)
+    finally:
+        board.close()
+    assert (result["static_bytes"], result["arena_bytes"]) == (plan.statics, plan.arena)
+    assert 0 < result["stack_high"] < plan.stack
+
+
+@pytest.mark.parametrize("board", boards.known())
+def test_plan_is_the_linked_image_on_every_board(board: str, small_image: Image, tmp_path: Path) -> None:
+    compiled = compile_model(small(), "last-3", boards.load(board))
+    elf = build(board, write(compiled.emitted, tmp_path / "gen"), tmp_path / "out")
+    linked = size(elf, boards.load(board))
+    assert (linked.static, linked.arena) == (compiled.fit.statics, compiled.fit.arena)
+    assert linked.ram == {r.memory.name: r.used for r in compiled.fit.regions}
+
+
+def test_another_firmware_is_refused(small_image: Image) -> None:
+    with pytest.raises(MismatchError, match="another model"):
+        session(small_image, hash="0" * 32)
+
+
+def test_inference_on_the_board_changes_nothing(small_image: Image) -> None:
+    board = session(small_image)
+    try:
+        before = board.read_state()
+        for label in range(3):
+            board.evaluate(sample(small_image[0].forward, label).tobytes(), label)
+        assert board.read_state() == before
+    finally:
+        board.close()
