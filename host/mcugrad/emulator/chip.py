@@ -16,7 +16,7 @@ IRQ_OF_STREAM = (11, 12, 13, 14, 15, 16, 17, 47, 56, 57, 58, 59, 60, 68, 69, 70)
 @dataclass(frozen=True)
 class Chip:
     """ranges: (base, size) that answer on the bus. gates: block base -> (RCC enable register, bit).
-    requests: USART name -> {stream: (request number, receives)}; with `mux` any stream takes any request."""
+    requests: USART name -> (stream, request number, whether it receives); `mux`: base of a DMAMUX or 0."""
 
     ranges: tuple[tuple[int, int], ...]
     rcc: int
@@ -25,7 +25,7 @@ class Chip:
     gpio: int
     dma: tuple[int, int]
     gates: Mapping[int, tuple[int, int]]
-    requests: Mapping[str, Mapping[int, tuple[int, bool]]]
+    requests: Mapping[str, tuple[tuple[int, int, bool], ...]]
     mux: int
     itcm: int
     cpuid: int
@@ -73,12 +73,12 @@ STM32F7 = Chip(
         },
     ),
     requests={
-        "USART1": {10: (4, True), 13: (4, True), 15: (4, False)},
-        "USART2": {5: (4, True), 6: (4, False)},
-        "USART3": {1: (4, True), 3: (4, False), 4: (7, False)},
-        "UART4": {2: (4, True), 4: (4, False)},
-        "UART5": {0: (4, True), 7: (4, False)},
-        "USART6": {9: (5, True), 10: (5, True), 14: (5, False), 15: (5, False)},
+        "USART1": ((10, 4, True), (13, 4, True), (15, 4, False)),
+        "USART2": ((5, 4, True), (6, 4, False)),
+        "USART3": ((1, 4, True), (3, 4, False), (4, 7, False)),
+        "UART4": ((2, 4, True), (4, 4, False)),
+        "UART5": ((0, 4, True), (7, 4, False)),
+        "USART6": ((9, 5, True), (10, 5, True), (14, 5, False), (15, 5, False)),
     },
     mux=0,
     itcm=16384,
@@ -121,7 +121,7 @@ STM32H7 = Chip(
             0x58000400: (H7_RCC + 0xF4, 1),
         },
     ),
-    requests={n: {s: (r + t, t == 0) for s in range(16) for t in (0, 1)} for n, r in _MUXED.items()},
+    requests={n: tuple((s, r + t, t == 0) for s in range(16) for t in (0, 1)) for n, r in _MUXED.items()},
     mux=0x40020800,
     itcm=65536,
     cpuid=0x411FC271,

@@ -110,7 +110,8 @@ void mg_on_block(void *uc, uint64_t addr, uint32_t size, void *data) {
         m->stop(uc);
         return;
     }
-    mg_block *b = record_of(m, addr, size);
+    bool again = addr == m->block && size == m->block_size; /* most blocks run are the inner loop's own */
+    mg_block *b = again ? m->record : record_of(m, addr, size);
     branch(m, addr);
     if (m->sample_sp | b->dip | (b->flags & ~BLOCK_CONDITIONAL))
         special(m, b, addr);

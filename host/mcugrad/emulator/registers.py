@@ -36,7 +36,7 @@ class Registers:
     def power_on(self) -> None:
         """Forget what was noted, and the bytes on the line."""
         self.unmodelled.clear()
-        for name in ("tx_at", "rx_at", "received", "overruns", "dropped", "sent", "head", "tail", "out_length"):
+        for name in "tx_at rx_at received overruns dropped sent head tail out_length".split():
             setattr(self.mcu.uart, name, 0)
 
     def reset(self, cause: str) -> None:
@@ -57,7 +57,7 @@ class Registers:
         self.mcu.mux = bool(self.chip.mux)
         for stream in self.mcu.streams:
             stream.rx_request = stream.tx_request = 0xFF
-        for number, (request, receives) in self.chip.requests[self.board.uart.name].items():
+        for number, request, receives in self.chip.requests[self.board.uart.name]:
             setattr(self.mcu.streams[number], "rx_request" if receives else "tx_request", request)
 
     def read(self, addr: int) -> int:
