@@ -149,10 +149,16 @@ class Line:
     def _lost(self, error: Exception) -> PortLostError:
         return PortLostError(f"the port is gone ({error})", self.name, "plug the board in again")
 
-    def control(self, command: dict[str, Any]) -> dict[str, Any] | None:
-        """Ask the emulated board beside the line; None on a real one."""
-        ask = getattr(self._port, "control", None)
-        return ask(command) if ask else None
+    def control(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Ask the emulator beside the line."""
+        try:
+            return dict(self._port.control(command))
+        except (serial.SerialException, OSError) as error:
+            raise self._lost(error) from None
+
+    @property
+    def emulated(self) -> bool:
+        return hasattr(self._port, "control")
 
     def close(self) -> None:
         self._port.close()

@@ -54,6 +54,10 @@ class Session:
     def port(self) -> str:
         return self._line.name
 
+    @property
+    def emulated(self) -> bool:
+        return self._line.emulated
+
     def close(self) -> None:
         self._line.close()
 
@@ -90,8 +94,12 @@ class Session:
     def emulated_marks(self) -> list[tuple[int, int]] | None:
         """(instructions, cycles) at those marks where the board is emulated and can count them, else None."""
         count = self.welcome["nodes"] + 1
-        answer = self._line.control({"cmd": "marks", "last": count})
-        return [(m[0], m[1]) for m in answer["marks"]] if answer and len(answer["marks"]) == count else None
+        marks = self.control({"cmd": "marks", "last": count})["marks"] if self.emulated else []
+        return [(m[0], m[1]) for m in marks] if len(marks) == count else None
+
+    def control(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Ask the emulator beside the line; for emulated boards only."""
+        return self._line.control(command)
 
     def write_state(self, state: bytes, applied: int) -> None:
         """Replace the trained state; the next training step is applied + 1."""

@@ -1,0 +1,179 @@
+"""The command line: arguments in, exit codes out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from mcugrad import bench as benchmark
+from mcugrad import boards, build, config, pipeline, report, run
+from mcugrad.config import Job
+from mcugrad.errors import InternalError, McugradError, UserError
+from mcugrad.frontend import models
+from mcugrad.pipeline import Compiled
+from mcugrad.plan.report import describe
+from mcugrad.sources import open_source
+from mcugrad.telemetry import Telemetry
+from mcugrad.view import view
+
+app = typer.Typer(
+    help="Train neural networks on microcontrollers, bit for bit what you simulate.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+solo = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+
+Model = Annotated[str | None, typer.Option("--model", "-m", help="Model by name, or a .safetensors file.")]
+Scheme = Annotated[str | None, typer.Option(help="What is trained: full, head, bias, last-K, 49kb...")]
+Data = Annotated[str | None, typer.Option(help="Dataset by name, or a folder with one sub-folder per class.")]
+BoardId = Annotated[str | None, typer.Option("--board", "-b", help="Board by its id.")]
+Port = Annotated[
+    str | None, typer.Option("--port", "-p", help="/dev/ttyACM0, COM5, socket://...; default: emulated.")
+]
+Epochs = Annotated[int | None, typer.Option(help="Times that every image is seen.")]
+Rate = Annotated[float | None, typer.Option(help="Highest learning rate.")]
+Samples = Annotated[int | None, typer.Option(help="Training images of one epoch; 0: all.")]
+HeldOut = Annotated[int | None, typer.Option(help="Images to measure accuracy on; 0: all.")]
+Seed = Annotated[int | None, typer.Option(help="Decides split, draw and order.")]
+Out = Annotated[str | None, typer.Option(help="Folder that gets a folder for this run.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="Job file; default: ./mcugrad.toml.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
+Resume = Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")]
+Dump = Annotated[
+    str | None, typer.Option(help="Print one stage: import, differentiate, optimise, calibrate, plan.")
+]
+Update = Annotated[bool, typer.Option("--update", help="Renew the stored baselines.")]
+Only = Annotated[str, typer.Option(help="Only cases whose name has this in it.")]
+
+
+@solo.command()
+@app.command()
+def train(
+    model: Model = None,
+    scheme: Scheme = None,
+    data: Data = None,
+    board: BoardId = None,
+    port: Port = None,
+    epochs: Epochs = None,
+    lr: Rate = None,
+    samples: Samples = None,
+    held_out: HeldOut = None,
+    seed: Seed = None,
+    out: Out = None,
+    config_file: ConfigFile = None,
+    as_json: AsJson = False,
+    resume: Resume = None,
+) -> None:
+    """Train on a board: held-out accuracy before and after, report, trained weights."""
+    given = locals()
+    flags = {name: given[name] for name in config.FLAGS}
+    show = view(as_json)
+    if resume:
+        run.resume(resume, flags, show)
+    else:
+        run.train(config.load(config_file, flags), show)
+
+
+@app.command("compile")
+def compile_(
+    model: Model = None,
+    scheme: Scheme = None,
+    data: Data = None,
+    board: BoardId = None,
+    config_file: ConfigFile = None,
+    dump: Dump = None,
+) -> None:
+    """Write the C of one training step."""
+    job = _job(model, scheme, data, board, config_file)
+    texts: dict[str, str] = {}
+    compiled = _compiled(job, texts.__setitem__)
+    folder = pipeline.generate(compiled, job.board.id)
+    if dump is not None and dump not in texts:
+        raise UserError(f"no stage '{dump}'", "--dump", f"use one of {', '.join(texts)}")
+    sys.stdout.write(texts[dump] if dump else f"{folder}\n")
+
+
+@app.command()
+def plan(
+    model: Model = None,
+    scheme: Scheme = None,
+    data: Data = None,
+    board: BoardId = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Memory by region and the buffers at the peak, before anything is built."""
+    compiled = _compiled(_job(model, scheme, data, board, config_file))
+    sys.stdout.write(describe(compiled.graph, compiled.plan, compiled.fit))
+
+
+@app.command("build")
+def build_(
+    model: Model = None,
+    scheme: Scheme = None,
+    data: Data = None,
+    board: BoardId = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Compile and link the board's image."""
+    job = _job(model, scheme, data, board, config_file)
+    elf = build.build(job.board.id, pipeline.generate(_compiled(job), job.board.id))
+    size = build.size(elf, boards.load(job.board.id))
+    sys.stdout.write(
+        f"{elf}\nflash {size.flash:,}  static {size.static:,}  arena {size.arena:,}  stack {size.stack:,}\n"
+    )
+
+
+@app.command("report")
+def report_(folder: Annotated[Path, typer.Argument(help="A run: runs/<time>-<model>.")]) -> None:
+    """Make a run's page and picture again, also while it is under way."""
+    for path in report.write(Telemetry.open(folder / run.TELEMETRY), folder):
+        sys.stdout.write(f"{path}\n")
+
+
+@app.command()
+def bench(board: BoardId = None, only: Only = "", update: Update = False) -> None:
+    """Instructions, RAM and flash of one training step, beside the peers'; fails on a rise above 1 %."""
+    found = benchmark.run(board or Job().board.id, Console(), update, only)
+    if rises := benchmark.rises(found):
+        sys.stderr.write("\n".join(["more than the baseline:", *rises, ""]))
+        raise typer.Exit(1)
+
+
+def _job(
+    model: str | None, scheme: str | None, data: str | None, board: str | None, file: Path | None
+) -> Job:
+    return config.load(file, {"model": model, "scheme": scheme, "data": data, "board": board})
+
+
+def _compiled(job: Job, dump: Callable[[str, str], None] = lambda stage, text: None) -> Compiled:
+    classes = len(open_source(job.data.source, job.data.seed).classes)
+    forward = models.load(job.model.name, classes, job.data.seed)
+    return pipeline.compile_model(forward, job.model.scheme, boards.load(job.board.id), dump)
+
+
+def main() -> None:
+    """The `mcugrad` command."""
+    _exit(app)
+
+
+def train_on_board() -> None:
+    """host/train_on_board.py: `mcugrad train` alone."""
+    _exit(solo)
+
+
+def _exit(command: typer.Typer) -> None:
+    """Run it; errors go to standard error with their own exit code."""
+    try:
+        command()
+    except McugradError as error:
+        kind = "internal error, please report it" if isinstance(error, InternalError) else "error"
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            f"[bold red]{kind}:[/] {escape(str(error))}"
+        )
+        sys.exit(error.exit_code)

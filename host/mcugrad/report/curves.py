@@ -1,0 +1,141 @@
+"""Loss, accuracy and buffer lifetimes as figures; SVG for the page, PNG for elsewhere."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+Rows = Sequence[dict[str, Any]]
+
+BLUE, ORANGE, GREY, INK = "#2f6fde", "#e07b1a", "#b9c3d3", "#243044"
+PHASES = {"forward": BLUE, "backward": ORANGE, "update": "#3f9e6b"}
+_STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Inter", "Helvetica", "Arial", "DejaVu Sans"],
+    "font.size": 10,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e8ecf2",
+    "text.color": INK,
+    "xtick.color": "#5b6778",
+    "ytick.color": "#5b6778",
+    "legend.frameon": False,
+    # The same run gives the same bytes.
+    "svg.hashsalt": "mcugrad",
+    "svg.fonttype": "none",
+}
+
+
+def svg(draw: Callable[[Figure], None], width: float, height: float) -> str:
+    """The figure as an <svg> element; sizes in inches, scaled by the page."""
+    buffer = io.StringIO()
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure)
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return buffer.getvalue()[buffer.getvalue().index("<svg") :]
+
+
+def png(draw: Callable[[Figure], None], path: Path, width: float, height: float) -> None:
+    """The figure as a file."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure)
+        figure.savefig(path, dpi=130, facecolor="white", metadata={"Software": None})
+
+
+def curves(steps: Rows, evals: Rows) -> Callable[[Figure], None]:
+    """Loss on the left, accuracy on the right."""
+
+    def draw(figure: Figure) -> None:
+        left, right = figure.subplots(1, 2)
+        _loss(left, steps, evals)
+        _accuracy(right, steps, evals)
+        for axes in (left, right):
+            axes.set_xlabel("training step")
+            axes.set_xlim(left=0)
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            axes.margins(x=0.02)
+
+    return draw
+
+
+def _loss(axes: Axes, steps: Rows, evals: Rows) -> None:
+    x, y = _column(steps, "step"), _column(steps, "loss")
+    axes.plot(x, y, ".", color=GREY, markersize=2.5, alpha=0.6, label="each step", zorder=1)
+    axes.plot(x, _smooth(y), color=BLUE, linewidth=1.8, label="smoothed", zorder=3)
+    axes.plot(_column(evals, "step"), _column(evals, "loss"), "o--", color=ORANGE, label="held out", zorder=4)
+    axes.set_ylim(0, _ceiling(y, _column(evals, "loss")))
+    axes.set_title("Loss", loc="left", fontweight="bold")
+    axes.legend()
+
+
+def _ceiling(*series: NDArray[np.float64]) -> float:
+    """Top of the axis: rare spikes would flatten everything else."""
+    everything = np.concatenate([s for s in series if len(s)] or [np.ones(1)])
+    return max(float(np.quantile(everything, 0.98)) * 1.15, 0.1)
+
+
+def _accuracy(axes: Axes, steps: Rows, evals: Rows) -> None:
+    right = (_column(steps, "label") == _column(steps, "predicted")).astype(float)
+    axes.plot(
+        _column(steps, "step"), _smooth(right), color=BLUE, linewidth=1.8, label="while training, smoothed"
+    )
+    x, y = _column(evals, "step"), _column(evals, "accuracy")
+    axes.plot(x, y, "o--", color=ORANGE, label="held out")
+    for at in sorted({0, len(x) - 1}) if len(x) else ():
+        # Beneath the last point, above the first: there the curve leaves room.
+        offset = (6, 6) if at == 0 else (-6, -14)
+        place = "left" if at == 0 else "right"
+        axes.annotate(
+            f"{y[at]:.1%}", (x[at], y[at]), offset, textcoords="offset points", ha=place, color=ORANGE
+        )
+    axes.set_ylim(0, 1.04)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0%}"))
+    axes.set_title("Accuracy", loc="left", fontweight="bold")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.08))
+
+
+def _column(rows: Rows, name: str) -> NDArray[np.float64]:
+    return np.array([row[name] for row in rows], np.float64)
+
+
+def _smooth(y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Exponential mean over about a thirtieth of the run, without the bias of its start."""
+    keep = 1 - 1 / max(5.0, len(y) / 30)
+    total = weight = 0.0
+    out = np.empty_like(y)
+    for i, value in enumerate(y):
+        total, weight = keep * total + value, keep * weight + 1
+        out[i] = total / weight
+    return out
+
+
+def arena(buffers: Sequence[Sequence[Any]], nodes: Rows, size: int) -> Callable[[Figure], None]:
+    """Each buffer a rectangle: the nodes it lives through by the bytes it covers, in its first phase's colour."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for _, offset, nbytes, first, last in buffers:
+            phase = nodes[first]["phase"] if first < len(nodes) else "forward"
+            width = last - first + 1
+            axes.bar(first, nbytes / 1024, width, offset / 1024, align="edge", color=PHASES.get(phase, GREY),
+                     alpha=0.75, edgecolor="white", linewidth=0.6)  # fmt: skip
+        axes.axhline(size / 1024, color=INK, linewidth=1, linestyle="--")
+        axes.annotate(f"arena {size / 1024:.1f} KB", (0, size / 1024), (4, 4), textcoords="offset points")
+        axes.set(xlabel="node of the step function", ylabel="address in the arena (KB)")
+        axes.set(xlim=(0, len(nodes)), ylim=(0, size / 1024 * 1.12))
+
+    return draw

@@ -1,0 +1,95 @@
+"""Telemetry -> report.html (nothing loaded from elsewhere) and curves.png."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from mcugrad.report.curves import PHASES, arena, curves, png, svg
+from mcugrad.telemetry import Telemetry
+
+_TEMPLATE = "report.html"
+Row = dict[str, Any]
+
+
+def write(log: Telemetry, folder: Path) -> tuple[Path, Path]:
+    """Make the page and the picture of one run; returns their paths."""
+    page, picture = folder / "report.html", folder / "curves.png"
+    steps, evals = log.table("steps"), log.table("evals")
+    png(curves(steps, evals), picture, 10, 3.6)
+    page.write_text(_environment().get_template(_TEMPLATE).render(**_content(log, steps, evals)))
+    return page, picture
+
+
+def _environment() -> Environment:
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters |= {
+        "kb": kilobytes,
+        "n": lambda n: "–" if n is None else f"{n:,}",
+        "pc": "{:.1%}".format,
+    }
+    return environment
+
+
+def kilobytes(count: int) -> str:
+    return f"{count / 1024:.1f} KB"
+
+
+def _content(log: Telemetry, steps: list[Row], evals: list[Row]) -> Row:
+    run, nodes = log.run, log.table("nodes")
+    manifest = run["manifest"]
+    unit = "instructions" if nodes and nodes[0]["instructions"] is not None else "cycles"
+    planned = manifest.get("nodes", [])
+    return {
+        "run": run,
+        "folder": log.path.parent.name,
+        "started": f"{datetime.fromtimestamp(run['started']):%Y-%m-%d %H:%M}",
+        "seconds": (run["ended"] or steps[-1]["time"] if steps else run["started"]) - run["started"],
+        "curves": svg(curves(steps, evals), 10, 3.4),
+        "arena": svg(arena(manifest["buffers"], planned, manifest["arena_bytes"]), 10, 3.0)
+        if planned
+        else "",
+        "regions": regions(run["memory"]),
+        "nodes": nodes,
+        "unit": unit,
+        "most": max((n[unit] for n in nodes), default=0) or 1,
+        "phases": phases(nodes, unit),
+        "colours": PHASES,
+        "steps": steps,
+        "last": steps[-1] if steps else None,
+        "latency": sum(s["latency_s"] for s in steps) / len(steps) if steps else 0.0,
+        "evals": evals,
+    }
+
+
+def regions(memory: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Each RAM with its parts as shares of its size, for bars."""
+    return [
+        {
+            **region,
+            "used": sum(region["parts"].values()),
+            "bars": [
+                {"name": name, "bytes": size, "share": size / region["size"]}
+                for name, size in region["parts"].items()
+                if size
+            ],
+        }
+        for region in memory
+    ]
+
+
+def phases(nodes: list[Row], unit: str) -> list[Row]:
+    """Cost of forward, backward and update, with their shares."""
+    total = sum(n[unit] for n in nodes) or 1
+    rows = []
+    for phase in dict.fromkeys(n["phase"] for n in nodes):
+        mine = [n for n in nodes if n["phase"] == phase]
+        cost = sum(n[unit] for n in mine)
+        row = {"name": phase, "nodes": len(mine), "macs": sum(n["macs"] or 0 for n in mine)}
+        rows.append({**row, "cost": cost, "share": cost / total})
+    return rows
