@@ -11,7 +11,8 @@ from pathlib import Path
 from mcugrad.errors import InternalError, UserError
 
 # No contraction: a fused multiply-add would change the bits.
-FLAGS = ("-std=c11", "-shared", "-fPIC", "-O2", "-ftree-vectorize", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror")
+ARITHMETIC = ["-O2", "-ftree-vectorize", "-ffp-contract=off"]
+FLAGS = ["-std=c11", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", *ARITHMETIC]
 
 
 def build_library(
@@ -21,7 +22,7 @@ def build_library(
     defines: Iterable[str] = (),
     flags: Iterable[str] = (),
 ) -> ctypes.CDLL:
-    """Compile C sources into `out` and load it. Raises UserError without gcc, InternalError if gcc refuses."""
+    """Compile C sources into `out` and load it. Raises UserError without gcc, InternalError if it refuses."""
     gcc = shutil.which("gcc")
     if gcc is None:
         raise UserError("there is no C compiler", "PATH has no gcc", "install one: apt install gcc libc6-dev")
@@ -30,5 +31,5 @@ def build_library(
     command = [gcc, *options, *(str(s) for s in sources), "-o", str(out)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise InternalError(f"gcc refuses what was generated:\n{' '.join(command)}\n{done.stderr}")
+        raise InternalError(f"gcc refuses our C:\n{' '.join(command)}\n{done.stderr}")
     return ctypes.CDLL(str(out))

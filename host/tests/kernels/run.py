@@ -1,0 +1,97 @@
+"""Call a kernel as its op record says, between guard bytes and at odd addresses; compare with the record."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcugrad import ops
+from mcugrad.hostlib import build_library
+from mcugrad.ir import Value
+from mcugrad.ir.graph import Array
+from mcugrad.ops.op import Arg, Op
+from mcugrad.paths import KERNELS
+from tests.kernels import shim
+
+SANITIZERS = os.environ.get("MCUGRAD_SANITIZE", "undefined")
+GUARD, FILL = 64, 0xA5
+AFTER = 0 if "address" in SANITIZERS else GUARD  # the sanitizer's own guard sees reads too
+
+
+class Operand:
+    """Memory of one array, aligned to its element and no better, with guard bytes on both sides."""
+
+    def __init__(self, nbytes: int, itemsize: int, data: Array | None) -> None:
+        self.start, self.stop = GUARD + itemsize, GUARD + itemsize + nbytes
+        self.raw = np.full(self.stop + AFTER, FILL, np.uint8)
+        assert self.raw.ctypes.data % 8 == 0
+        if data is not None:
+            self.raw[self.start : self.stop] = np.ascontiguousarray(data).view(np.uint8).reshape(-1)
+
+    @property
+    def address(self) -> int:
+        return self.raw.ctypes.data + self.start
+
+    def array(self, like: Array) -> Array:
+        return self.raw[self.start : self.stop].view(like.dtype).reshape(like.shape)
+
+    def intact(self) -> bool:
+        return bool((self.raw[: self.start] == FILL).all() and (self.raw[self.stop :] == FILL).all())
+
+
+class Kernels:
+    """All kernels in one library with the undefined-behaviour sanitizer."""
+
+    def __init__(self, folder: Path, defines: list[str], flags: list[str]) -> None:
+        self.folder = folder
+        (folder / "shim.c").write_text(shim.source())
+        sources = [*sorted(KERNELS.glob("*.c")), folder / "shim.c"]
+        self.lib = build_library(sources, [KERNELS], folder / "kernels.so", defines, flags)
+
+    def __call__(self, name: str, *ins: Array, drop: tuple[str, ...] = (), **attrs: Any) -> list[Array]:
+        """Outs, then written ins, of the C kernel; `drop`: optional outs passed as NULL."""
+        op = ops.get(name)
+        expected = op.ref(*ins, **attrs)
+        memory = [Operand(e.nbytes, e.itemsize, None) for e in expected[: len(op.outs)]]
+        memory += [Operand(x.nbytes, x.itemsize, x) for x in ins]
+        addresses = [m.address for m in memory]
+        for i, out in enumerate(op.outs):
+            addresses[i] = 0 if out.name in drop else addresses[i]
+        fields = _fields(op, ins, attrs)
+        getattr(self.lib, f"shim_{op.kernel}")((ctypes.c_void_p * len(addresses))(*addresses), fields)
+        assert all(m.intact() for m in memory), f"{name} wrote beyond an operand"
+        written = [a.name in op.inout for a in op.ins]
+        results = memory[: len(op.outs)] + [
+            m for m, w in zip(memory[len(op.outs) :], written, strict=False) if w
+        ]
+        return [m.array(e) for m, e in zip(results, expected, strict=True)]
+
+    def check(self, name: str, *ins: Array, drop: tuple[str, ...] = (), **attrs: Any) -> None:
+        """Every bit of every result equals the record's numpy."""
+        op = ops.get(name)
+        expected = op.ref(*ins, **attrs)
+        for e, found, label in zip(expected, self(name, *ins, drop=drop, **attrs), _labels(op), strict=True):
+            if label not in drop:
+                e = np.ascontiguousarray(e)
+                assert e.tobytes() == found.tobytes(), f"{name} {label}: expected\n{e}\nfound\n{found}"
+
+
+def _value(arg: Arg, shape: tuple[int, ...]) -> Value:
+    return Value(arg.name, arg.dtype, shape)
+
+
+def _fields(op: Op, ins: tuple[Array, ...], attrs: dict[str, Any]) -> Any:
+    values = [_value(a, x.shape) for a, x in zip(op.ins, ins, strict=True)]
+    shapes = op.shapes(values, attrs)
+    fields = op.fields(values, [_value(a, s) for a, s in zip(op.outs, shapes, strict=True)], attrs)
+    order = shim.FIELDS[op.params].split()
+    assert set(fields) == set(order), f"the record of {op.name} fills other fields than its struct has"
+    return (ctypes.c_double * len(order))(*(fields[k] for k in order))
+
+
+def _labels(op: Op) -> list[str]:
+    return [*(a.name for a in op.outs), *(a.name for a in op.ins if a.name in op.inout)]
