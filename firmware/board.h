@@ -45,7 +45,7 @@ uint32_t board_stack_high(void);
 /* Waits until the UART is silent, then resets the chip. */
 _Noreturn void board_reset(void);
 
-/* Spins for about `ms` milliseconds; uses the cycle counter. */
+/* Spins for one to two times `ms` milliseconds, at most 10,000: one turn of a loop a cycle of the core. */
 void board_delay(uint32_t ms);
 
 /* The state a fault left behind, zero where it could not be read. */

@@ -59,12 +59,18 @@ uint32_t link_crc_errors(void) {
     return crc_errors;
 }
 
+_Noreturn void link_reset(void) {
+    memset(link_answer(), 0, sizeof(mg_msg_ack));
+    link_send(MG_MSG_ACK, sizeof(mg_msg_ack));
+    board_reset();
+}
+
 static void obey_reset(uint32_t ms) {
     link_question question;
     while (ms--) {
         board_delay(1);
         if (link_poll(&question) && question.type == MG_MSG_RESET)
-            board_reset();
+            link_reset();
     }
 }
 

@@ -31,7 +31,10 @@ void link_refuse(int code, uint32_t detail, uint32_t expected);
 
 uint32_t link_crc_errors(void);
 
-/* Send a FAULT twice a second and obey nothing but RESET. */
+/* Acknowledge, then reset the chip. */
+_Noreturn void link_reset(void);
+
+/* Send a FAULT about twice a second and obey nothing but RESET. */
 _Noreturn void link_fault(const mg_msg_fault *fault);
 
 #endif

@@ -139,6 +139,5 @@ void state_commit(const uint8_t *payload, size_t size) {
 
 void state_reset(const uint8_t *payload, size_t size) {
     (void)payload, (void)size;
-    acknowledge(0, 0);
-    board_reset();
+    link_reset();
 }

@@ -110,9 +110,8 @@ void m7_start(void) {
 }
 
 void board_delay(uint32_t ms) {
-    while (ms--)
-        for (uint32_t start = DWT_CYCCNT; DWT_CYCCNT - start < MG_CPU_HZ / 1000;) {
-        }
+    for (uint32_t turns = ms * (MG_CPU_HZ / 1000); turns; turns--)
+        __asm volatile("");
 }
 
 /* The stacked frame is r0-r3, r12, lr, pc, xpsr; after an overflow it may lie in the guard or outside RAM. */

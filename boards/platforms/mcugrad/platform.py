@@ -1,4 +1,4 @@
-"""This checkout as a PlatformIO platform: PlatformIO's packages where it has them, else the system's programs.
+"""This checkout as a PlatformIO platform: PlatformIO's packages where it has them, else the programs on PATH.
 
 MCUGRAD_TOOLS=system never downloads, =registry always asks PlatformIO; else its packages win, PATH is next.
 """
