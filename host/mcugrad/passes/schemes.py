@@ -1,6 +1,6 @@
 """Sparse update as data: which biases train, and which share of which convolution's input channels.
 
-The paper's 15 schemes are a table keyed by model and KB; convolutions count from 0 in network order.
+The paper's 15 schemes, and one of ours, are a table keyed by model and KB; convolutions count from 0 in network order.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ SCHEMES: Mapping[str, Mapping[str, Scheme]] = {
             "120kb": "32 36:1 39:1 42:1 45:1 48:1/2 51:1 54:1 57:1",
             "148kb": "45 36:1 39:1 42:1 45:1 48:1 51:1 54:1 57:1",
         },
+        "digits-tiny": {"10kb": "9 9:1 12:1 15:1"},
     }.items()
 }
 

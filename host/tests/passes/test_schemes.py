@@ -7,8 +7,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from mcugrad.data import model_path
 from mcugrad.errors import UserError
-from mcugrad.frontend import emit
+from mcugrad.frontend import emit, store
 from mcugrad.ir.graph import Builder, DType, Graph, Quant
 from mcugrad.passes.schemes import (
     SCHEMES,
@@ -50,6 +51,11 @@ def test_analytic_memory_is_the_published_figure(model: str, name: str) -> None:
 def test_the_table_has_15_schemes_under_the_published_names() -> None:
     paper = {model: list(SCHEMES[model]) for model in PUBLISHED}
     assert paper == {model: list(table) for model, table in PUBLISHED.items()}
+
+
+def test_the_default_network_s_scheme_is_named_by_its_size() -> None:
+    graph = store.load(model_path("digits-tiny"))
+    assert analytic_memory(graph, scheme_for(graph, "10kb")) // 1024 == 10
 
 
 def test_analytic_memory_by_hand() -> None:

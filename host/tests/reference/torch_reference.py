@@ -17,6 +17,8 @@ from torch.nn import functional as fn
 
 from mcugrad.ir.graph import Graph, Node
 
+# Maps this small make threads wait for each other: on a busy machine a hundred times slower than one.
+torch.set_num_threads(1)
 Float64 = NDArray[np.float64]
 
 
