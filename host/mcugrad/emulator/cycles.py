@@ -58,7 +58,7 @@ KINDS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
 )
 DEFAULT = Kind("alu")
 LIMITS = {"alu": 2, "load": 2, "store": 1, "mac": 1, "branch": 1, "vfp": 1, "simd": 1}
-NO_FETCH = frozenset({"it", "nop"})
+NEEDS_WORDS = re.compile(r"ldrd|strd|v?ldm|v?stm|v?push|v?pop|vldr|vstr|ldrex|strex")
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,10 @@ class Analyser:
             fpu=any(i.mnemonic.startswith("v") for i in decoded),
             double=any(".f64" in i.mnemonic for i in decoded),
         )
+
+    def name(self, code: bytes, addr: int) -> str:
+        """Mnemonic of the first instruction, "" where there is none."""
+        return next((str(i.mnemonic) for i in self.engine.disasm(code, addr, 1)), "")
 
     def reader(self, code: bytes, addr: int, regs: list[int], target: int) -> int:
         """Offset past the load of `target`, given the registers at it; the block's end if there is none."""

@@ -43,6 +43,7 @@ class Engine:
         self.handle = self.uc._uch
         self.mcu, self.interrupt = mcu, -1
         self.windows: list[Any] = []
+        self.memory_hook = ct.c_size_t()
         mcu.uc = ct.cast(self.handle, ct.c_void_p).value
         mcu.stop = ct.cast(self.lib.uc_emu_stop, ct.c_void_p).value
         mcu.reg_read = ct.cast(self.lib.uc_reg_read, ct.c_void_p).value
@@ -56,6 +57,22 @@ class Engine:
             ):
                 raise InternalError(f"Unicorn refused hook {kind}")
         self.uc.hook_add(uc.UC_HOOK_INTR, self._on_interrupt)
+
+    def watch_memory(self, hooks: ct.CDLL, on: bool) -> None:
+        """Every load and store goes through native code: several times slower, so only on demand."""
+        if bool(self.memory_hook.value) == on:
+            return
+        if on:
+            kinds, address = (
+                uc.UC_HOOK_MEM_READ | uc.UC_HOOK_MEM_WRITE,
+                ct.cast(hooks.mg_on_access, ct.c_void_p),
+            )
+            made, data = ct.byref(self.memory_hook), ct.byref(self.mcu)
+            self.lib.uc_hook_add(self.handle, made, kinds, address, data, *EVERYWHERE)
+        else:
+            self.lib.uc_hook_del(self.handle, self.memory_hook)
+            self.memory_hook = ct.c_size_t()
+        self.uc.ctl_flush_tb()
 
     def _on_interrupt(self, _uc: Any, number: int, _data: Any) -> None:
         self.interrupt = number

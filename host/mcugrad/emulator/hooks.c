@@ -2,8 +2,8 @@
  * memory map, watched functions. No Python on the hot path. */
 #include "mcu.h"
 
-enum { REG_SP = 12, REG_LR = 10 };         /* UC_ARM_REG_* */
-enum { TYPE_WRITE = 17, TYPE_FETCH = 18 }; /* UC_MEM_* */
+enum { REG_LR = 10, REG_PC = 11, REG_SP = 12 }; /* UC_ARM_REG_* */
+enum { TYPE_WRITE = 17, TYPE_FETCH = 18 };      /* UC_MEM_* */
 enum { PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4 };
 enum { SLICE = 216000, SMALL = 400, PATIENCE = 4096, POLLS = 4, PAGE = 1024 };
 static const uint64_t CYCCNT = 0xE0001004;
@@ -113,7 +113,7 @@ void mg_on_block(void *uc, uint64_t addr, uint32_t size, void *data) {
     bool again = addr == m->block && size == m->block_size; /* most blocks run are the inner loop's own */
     mg_block *b = again ? m->record : record_of(m, addr, size);
     branch(m, addr);
-    if (m->sample_sp | b->dip | (b->flags & ~BLOCK_CONDITIONAL))
+    if (m->sample_sp | b->dip | (b->flags & (BLOCK_SP | BLOCK_ENTRY | BLOCK_RETURN)))
         special(m, b, addr);
     m->block = addr;
     m->block_size = size;
@@ -239,6 +239,24 @@ void mg_on_write(void *uc, uint64_t offset, uint32_t size, uint64_t value, void 
     else if (!mg_serial_write(m, addr, value))
         m->write(addr, value, size);
     m->limit = 0;
+}
+
+/* Only while the command `strict` is on: LDRD, LDM, VLDR and their like fault on the chip where the address
+ * is not a multiple of 4; Unicorn lets them pass. Each instruction is reported once. */
+void mg_on_access(void *uc, int type, uint64_t addr, int size, int64_t value, void *data) {
+    mg_mcu *m = data;
+    (void)uc, (void)type, (void)value;
+    if (!(addr & (uint64_t)(size - 1)))
+        return;
+    m->unaligned_count++;
+    uint32_t pc = reg(m, REG_PC);
+    mg_region *r = mg_find(m, pc);
+    if (size < 4 || !r || !r->blocks || !(addr & 3))
+        return;
+    mg_block *here = r->blocks + ((pc - r->base) >> 1);
+    if (!(here->flags & BLOCK_SEEN))
+        m->unaligned(pc, addr);
+    here->flags |= BLOCK_SEEN;
 }
 
 uint64_t mg_sizeof(void) {

@@ -14,11 +14,12 @@ from mcugrad.errors import UserError
 
 @dataclass(frozen=True)
 class Image:
-    """segments: (load address, bytes); symbols: name -> (address, size)."""
+    """segments: (load address, bytes); symbols: name -> (address, size); noinit: (address, size)."""
 
     path: Path
     segments: tuple[tuple[int, bytes], ...]
     symbols: dict[str, tuple[int, int]]
+    noinit: tuple[int, int]
 
 
 def load(path: Path, board: str, origin: int, size: int) -> Image:
@@ -48,7 +49,9 @@ def _parse(path: Path, elf: ELFFile) -> Image:
         )
     loaded = [s for s in elf.iter_segments("PT_LOAD") if s["p_filesz"]]
     segments = sorted((int(s["p_paddr"]), bytes(s.data())) for s in loaded)
-    return Image(path, tuple(segments), _symbols(elf))
+    kept = elf.get_section_by_name(".noinit")
+    noinit = (int(kept["sh_addr"]), int(kept["sh_size"])) if kept else (0, 0)
+    return Image(path, tuple(segments), _symbols(elf), noinit)
 
 
 def _symbols(elf: ELFFile) -> dict[str, tuple[int, int]]:

@@ -47,6 +47,7 @@ class Machine:
     def _connect(self) -> None:
         mcu = self.mcu
         mcu.measure, mcu.locate = native.MEASURE(self._measure), native.MEASURE(self._locate)
+        mcu.unaligned = native.UNALIGNED(self._unaligned)
         mcu.read, mcu.write = native.READ(self._read), native.WRITE(self._write)
         self.core.map_memory(self.memory.buffers)
         self.core.map_peripherals((*self.chip.ranges, *SYSTEM), self.hooks)
@@ -84,7 +85,9 @@ class Machine:
         self.exceptions.locked = self.waiting = False
         self.resets += 1
         self.mcu.fault = self.mcu.depth = self.mcu.sample_sp = 0
+        self.mcu.block = 0
         self.mcu.epoch += 1
+        self.memory.forget_code()
         for which in (*engine.CORE, *engine.MASKS):
             self.core.set(which, 0)
         stack, start = struct.unpack("<II", self.memory.read(self.board.flash.origin, 8) or bytes(8))
@@ -172,7 +175,7 @@ class Machine:
 
     def _fill(self, block: native.Block, addr: int, code: bytes) -> None:
         cost = self.analyser.cost(code, addr)
-        kept = block.flags & (native.BLOCK_ENTRY | native.BLOCK_RETURN)
+        kept = block.flags & (native.BLOCK_ENTRY | native.BLOCK_RETURN | native.BLOCK_SEEN)
         found = native.BLOCK_SP * cost.moves_sp | native.BLOCK_CONDITIONAL * cost.conditional
         block.size, block.insns, block.cycles, block.dip = len(code), cost.insns, cost.cycles, cost.dip
         block.flags, block.tail, block.tail_cycles = kept | found, native.UNKNOWN, 0
@@ -187,6 +190,14 @@ class Machine:
             past = self.analyser.reader(code, addr, self.core.core(), CYCCNT)
             rest = self.analyser.cost(code[past:], addr + past)
             block.tail, block.tail_cycles = rest.insns, min(block.cycles, rest.cycles if rest.insns else 0)
+        except BaseException as error:
+            self._guard(error)
+
+    def _unaligned(self, pc: int, addr: int) -> None:
+        try:
+            name = self.analyser.name(self.memory.read(pc, 4) or b"", pc)
+            if cycles.NEEDS_WORDS.match(name):
+                self.report("unaligned", f"{name} at {pc:#010x} of {addr:#010x}: a UsageFault on the chip")
         except BaseException as error:
             self._guard(error)
 

@@ -17,7 +17,7 @@
 #define MG_NEVER UINT64_MAX
 #define MG_UNKNOWN 0xFFFF
 
-enum { BLOCK_SP = 1, BLOCK_CONDITIONAL = 2, BLOCK_ENTRY = 4, BLOCK_RETURN = 8 };
+enum { BLOCK_SP = 1, BLOCK_CONDITIONAL = 2, BLOCK_ENTRY = 4, BLOCK_RETURN = 8, BLOCK_SEEN = 16 };
 enum { REGION_WRITE = 1, REGION_CODE = 2, REGION_DMA = 4 };
 enum { FAULT_NONE, FAULT_BUS, FAULT_STACK, FAULT_MPU };
 
@@ -73,7 +73,7 @@ typedef struct mg_mcu {
     uint64_t insns, cycles, limit, event_at, poll_at, idle_cycles, hz;
     uint64_t stopped, attention, closed, irq_lines, irq_listen;
     uint64_t cyccnt_base, cyccnt_on;
-    uint64_t mispredict, mispredicts, epoch, served;
+    uint64_t mispredict, mispredicts, epoch, served, unaligned_count;
     uint64_t block, block_size;
     mg_block *record, *previous;
     uint64_t previous_end, sample_sp;
@@ -86,6 +86,7 @@ typedef struct mg_mcu {
     int (*reg_read)(void *uc, int reg, void *value);
     void (*measure)(uint64_t addr, uint32_t size, mg_block *out);
     void (*locate)(uint64_t addr, uint32_t size, mg_block *out);
+    void (*unaligned)(uint64_t pc, uint64_t addr);
     uint64_t (*read)(uint64_t addr, uint32_t size);
     void (*write)(uint64_t addr, uint64_t value, uint32_t size);
     mg_region regions[MG_REGIONS];

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes as ct
 import mmap
+import os
 
 from mcugrad.boards import Board
 from mcugrad.emulator import native
@@ -43,12 +44,22 @@ class Memory:
         ]
 
     def power_on(self, image: Image) -> None:
-        """Flash holds the image, RAM the paint that tells touched words from untouched ones."""
+        """Flash holds the image, RAM the paint that tells touched words from untouched ones.
+
+        Only .noinit wakes with noise, as real RAM does: two power-ons must not look like one to the host.
+        """
         for buffer in self.buffers:
             buffer.bytes[:] = (ERASED if buffer is self.flash else PAINT) * buffer.size
         for start, data in image.segments:
             at = start - self.flash.origin
             self.flash.bytes[at : at + len(data)] = data
+        self.store(image.noinit[0], os.urandom(image.noinit[1]))
+
+    def forget_code(self) -> None:
+        """What was measured of code in RAM: after a reset other code may stand there."""
+        for buffer in self.buffers:
+            if buffer.blocks is not None and buffer.flags & native.REGION_WRITE:
+                ct.memset(buffer.blocks, 0, ct.sizeof(buffer.blocks))
 
     def find(self, addr: int, length: int = 1) -> Buffer | None:
         return next((b for b in self.buffers if b.origin <= addr and addr + length <= b.end), None)

@@ -17,7 +17,7 @@ FLAGS = ("-std=gnu11", "-O2", "-shared", "-fPIC")
 REGIONS, WINDOWS, PROTECTED, STREAMS, MARKS, CALLS, DEPTH, FIFO = 8, 96, 16, 16, 8192, 1024, 16, 65536
 NEVER = 2**64 - 1
 UNKNOWN = 0xFFFF
-BLOCK_SP, BLOCK_CONDITIONAL, BLOCK_ENTRY, BLOCK_RETURN = 1, 2, 4, 8
+BLOCK_SP, BLOCK_CONDITIONAL, BLOCK_ENTRY, BLOCK_RETURN, BLOCK_SEEN = 1, 2, 4, 8, 16
 REGION_WRITE, REGION_CODE, REGION_DMA = 1, 2, 4
 FAULT_NONE, FAULT_BUS, FAULT_STACK, FAULT_MPU = 0, 1, 2, 3
 
@@ -69,6 +69,7 @@ class Uart(ct.Structure):
 
 
 MEASURE = ct.CFUNCTYPE(None, U64, U32, ct.POINTER(Block))
+UNALIGNED = ct.CFUNCTYPE(None, U64, U64)
 READ = ct.CFUNCTYPE(U64, U64, U32)
 WRITE = ct.CFUNCTYPE(None, U64, U64, U32)
 
@@ -77,13 +78,14 @@ class Mcu(ct.Structure):
     _fields_ = [
         *_fields(U64, "insns cycles limit event_at poll_at idle_cycles hz"),
         *_fields(U64, "stopped attention closed irq_lines irq_listen cyccnt_base cyccnt_on"),
-        *_fields(U64, "mispredict mispredicts epoch served block block_size"),
+        *_fields(U64, "mispredict mispredicts epoch served unaligned_count block block_size"),
         *((name, ct.POINTER(Block)) for name in ("record", "previous")),
         *_fields(U64, "previous_end sample_sp sp_low sp_floor fault fault_page fault_type"),
         *_fields(U64, "quiet quiet_insns mark_count call_count depth"),
         *((name, ct.c_void_p) for name in ("uc", "stop", "reg_read")),
         ("measure", MEASURE),
         ("locate", MEASURE),
+        ("unaligned", UNALIGNED),
         ("read", READ),
         ("write", WRITE),
         ("regions", Region * REGIONS),

@@ -178,6 +178,16 @@ class Nvic:
                 self.mcu.sp_floor = base + size
         self.flush()
 
+    def cacheable(self, addr: int) -> bool:
+        """Whether the data cache may hold a RAM address, by the MPU's topmost region over it."""
+        if not self.values.get(0xD14, 0) >> 16 & 1:
+            return False
+        for number in sorted(self.regions, reverse=True):
+            base, attributes = self.regions[number]
+            if attributes & 1 and 0 <= addr - base < 2 << (attributes >> 1 & 31):
+                return bool(attributes >> 17 & 1)
+        return True
+
     # SysTick
 
     def _reload(self) -> int:

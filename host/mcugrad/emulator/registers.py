@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes as ct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from mcugrad.boards import Board
 from mcugrad.emulator import native
@@ -114,6 +114,19 @@ class Registers:
         mode = self.values.get(base, 0) >> 2 * bit & 3
         function = self.values.get(base + 0x20 + 4 * (bit // 8), 0) >> 4 * (bit % 8) & 15
         return mode == 2 and function == (7 if self.board.uart.name in ("USART1", "USART2", "USART3") else 8)
+
+    def suspicions(self, cacheable: Callable[[int], bool]) -> Iterator[tuple[str, str]]:
+        """(kind, text) of what works here and would not on the board: the line's rate, DMA behind the cache."""
+        baud = self.baud()
+        if baud and abs(baud - self.board.baud) > BAUD_TOLERANCE * self.board.baud:
+            yield "baud", f"the USART runs at {baud} baud, the board file says {self.board.baud}"
+        for number, stream in enumerate(self.mcu.streams):
+            memory = next((m for m in self.board.ram if m.origin <= stream.m0ar < m.end), None)
+            if stream.cr & 1 and memory and memory.cached and cacheable(stream.m0ar):
+                yield (
+                    "cache",
+                    f"DMA stream {number} uses {stream.m0ar:#010x} in {memory.name}, which is cached",
+                )
 
     def baud(self) -> int:
         """Bits per second of the USART as software set it up; 0 before that."""

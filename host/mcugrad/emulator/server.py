@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import tty
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -119,13 +120,21 @@ class Commands:
         self.machine.boot()
         return {}
 
+    def do_strict(self, on: bool = True) -> dict[str, Any]:
+        """Look at every access: unaligned ones that the chip refuses go to `faults`. Several times slower."""
+        self.machine.core.watch_memory(self.machine.hooks, on)
+        return {"strict": on, "unaligned": self.machine.mcu.unaligned_count}
+
     def do_faults(self) -> dict[str, Any]:
         """Exceptions taken for faults, oldest first, and what a chip would not have forgiven, with counts."""
-        reports = [{"kind": k, "text": t, "count": n} for (k, t), n in self.machine.reports.items()]
+        machine = self.machine
+        found = Counter(machine.reports)
+        found.update(machine.registers.suspicions(machine.nvic.cacheable))
+        reports = [{"kind": kind, "text": text, "count": n} for (kind, text), n in found.items()]
         return {
-            "faults": self.machine.exceptions.faults,
+            "faults": machine.exceptions.faults,
             "reports": reports,
-            "locked": self.machine.exceptions.locked,
+            "locked": machine.exceptions.locked,
         }
 
     def do_unmodelled(self) -> dict[str, Any]:

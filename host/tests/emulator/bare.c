@@ -90,6 +90,14 @@ __attribute__((noinline)) uint32_t mixed(uint32_t n) {
     return acc ^ (uint32_t)f;
 }
 
+__attribute__((naked, noinline)) void unaligned_pair(uint32_t at) {
+    __asm volatile("ldrd r2, r3, [r0]\n ldr r1, [r0]\n bx lr\n");
+}
+
+__attribute__((naked, noinline)) void load_double(void) {
+    __asm volatile(".fpu fpv5-d16\n vadd.f64 d0, d0, d0\n bx lr\n");
+}
+
 __attribute__((noinline)) void sleep_once(void) {
     __asm volatile("wfi");
 }
@@ -138,6 +146,9 @@ static void obey(uint8_t command) {
     case 'd':
         put(deep(a));
         break;
+    case 'f':
+        load_double(), put(0);
+        break;
     case 'D':
         dip(), put(0);
         break;
@@ -152,6 +163,9 @@ static void obey(uint8_t command) {
         break;
     case 's':
         ticks = 0, tick_every(a), sleep_once(), tick_every(0), put(ticks);
+        break;
+    case 'a':
+        unaligned_pair(a), put(0);
         break;
     case 'u':
         __asm volatile("udf #0");

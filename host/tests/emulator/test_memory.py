@@ -114,3 +114,72 @@ def test_the_compiled_map_is_checked_before_start(tmp_path: Path, machine: str) 
     other.write_bytes(Path("/proc/self/exe").read_bytes())
     with pytest.raises(UserError, match=machine):
         image.load(other, BOARD.id, BOARD.flash.origin, BOARD.flash.size)
+
+
+def protect(bare: Bare, number: int, base: int, attributes: int) -> None:
+    bare.ask("w", 0xE000ED9C, base | 16 | number)
+    bare.ask("w", 0xE000EDA0, attributes)
+    bare.ask("w", 0xE000ED94, 5)
+
+
+NO_ACCESS, FULL_ACCESS = 1 << 28 | 1, 1 << 28 | 3 << 24 | 1
+
+
+def size(log2: int) -> int:
+    return (log2 - 1) << 1
+
+
+def test_the_mpu_refuses_pages(bare: Bare) -> None:
+    bare.ask("w", 0x100, 1)  # ITCM takes a write through a null pointer
+    protect(bare, 0, 0, NO_ACCESS | size(32) | 0x87 << 8)
+    protect(bare, 1, 0, NO_ACCESS | size(14))
+    protect(bare, 2, 0x2000, FULL_ACCESS | size(10))
+    bare.ask("w", 0x2000, 1)
+    marker, _, cfsr, mmfar = bare.ask("w", 0x104, 1, count=4)
+    assert (marker, cfsr, mmfar) == (0xFA17, 0x82, 0x104)
+    assert faults(bare)[0]["kind"] == "MemManage"
+
+
+def test_the_mpu_refuses_external_memory(bare: Bare) -> None:
+    protect(bare, 0, 0, NO_ACCESS | size(32) | 0x87 << 8)
+    assert bare.ask("r", 0x60000040, count=4)[2:] == (0x82, 0x60000040)
+
+
+def test_the_stack_guard_stops_the_stack_pointer(bare: Bare) -> None:
+    protect(bare, 2, 0x20000000, NO_ACCESS | size(5))
+    bare.ask("d", 100)
+    assert bare.ask("d", 253 + 100)[0] == 0xFA17
+    assert faults(bare)[0]["kind"] == "MemManage"
+    assert int(faults(bare)[0]["address"]) < 0x20000020
+
+
+def test_strict_reports_pairs_that_are_not_on_a_word(bare: Bare) -> None:
+    bare.control({"cmd": "strict"})
+    bare.ask("a", 0x20010000)
+    bare.ask("a", 0x20010002)
+    counted = bare.control({"cmd": "strict", "on": False})["unaligned"]
+    reports = bare.control({"cmd": "faults"})["reports"]
+    assert [(r["kind"], r["text"].split()[0]) for r in reports] == [("unaligned", "ldrd")]
+    assert counted == 3
+
+
+def test_double_precision_is_reported_where_the_chip_has_none(bare: Bare) -> None:
+    bare.ask("f")
+    assert [r["kind"] for r in bare.control({"cmd": "faults"})["reports"]] == ["fpu"]
+
+
+def test_a_wrong_rate_and_dma_behind_the_cache_are_reported(bare: Bare) -> None:
+    bare.ask("w", 0xE000ED14, 1 << 16)  # data cache on
+    bare.ask("w", 0x40026058, 1)
+    bare.ask("w", 0x40026064, 0x20010000)
+    bare.ask("w", 0x4002605C, 16)
+    bare.ask("w", 0x40026058, 1)
+    bare.send("w", 0x4000480C, 20)
+    reports = bare.wait("faults", lambda f: len(f["reports"]) > 1)["reports"]
+    assert sorted(r["kind"] for r in reports) == ["baud", "cache"]
+
+
+def test_noinit_memory_differs_from_power_on_to_power_on(bare: Bare) -> None:
+    first = bare.ask("b", count=2)[0]
+    bare.control({"cmd": "power_cycle"})
+    assert bare.ask("b", count=2)[0] != first
