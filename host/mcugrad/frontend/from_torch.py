@@ -46,15 +46,11 @@ _MODULES: dict[type[nn.Module], str] = {
 _FUNCTIONS: dict[Callable[..., Any], str] = {
     **{operator.add: "add", operator.iadd: "add", torch.add: "add", fn.relu: "relu", torch.relu: "relu"},
     **{fn.relu6: "relu6", fn.adaptive_avg_pool2d: "pool", torch.mean: "pool", torch.flatten: "flatten"},
-    **{fn.dropout: "same"},
+    **{fn.dropout: "same", getattr: "shape", operator.getitem: "shape"},
 }
 _METHODS = {
-    "add": "add",
-    "add_": "add",
-    "mean": "pool",
-    "flatten": "flatten",
-    "relu": "relu",
-    "relu_": "relu",
+    **{"add": "add", "add_": "add", "relu": "relu", "relu_": "relu", "mean": "pool"},
+    **{"flatten": "flatten", "view": "flatten", "reshape": "flatten", "size": "shape"},
 }
 
 
@@ -153,6 +149,9 @@ class _Walk:
     def _same(self, node: fx.Node) -> None:
         self.at[node] = self._layer(node.all_input_nodes[0], node, image=None)
 
+    def _shape(self, node: fx.Node) -> None:
+        """x.size(0) and x.shape[0], as a flattening view spells the batch: no layer."""
+
     def _linear(self, node: fx.Node) -> None:
         module = self._module(node)
         assert isinstance(module, nn.Linear)
@@ -177,7 +176,9 @@ class _Walk:
         return self._layer(node.all_input_nodes[0], node, image)
 
     def _layer(self, source: fx.Node, user: fx.Node, image: bool | None) -> str:
-        name = self.at[source]
+        name = self.at.get(source)
+        if name is None:
+            raise _unsupported(user, "a shape where a layer's output is needed")
         layer = next((o for o in self.layers if o.layer == name), None)
         if isinstance(layer, FloatLinear):
             raise _unsupported(user, "a layer after the Linear one")

@@ -1,6 +1,6 @@
 """Sparse update as data: which biases train, and which share of which convolution's input channels.
 
-The paper's 15 schemes, and one of ours, are a table keyed by model and KB; convolutions count from 0 in network order.
+The paper's 15 schemes and one of ours are a table keyed by model and KB; convolutions count from 0.
 """
 
 from __future__ import annotations

@@ -155,15 +155,34 @@ def with_head(*layers: nn.Module) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
 
 
+@pytest.mark.parametrize(
+    "flat",
+    [
+        lambda x: x.view(x.size(0), -1),
+        lambda x: x.reshape(x.shape[0], -1),
+        lambda x: torch.flatten(x, 1),
+        lambda x: x.flatten(1),
+    ],
+)
+def test_ways_to_flatten(flat: Callable[[Tensor], Tensor]) -> None:
+    graph = from_torch(Function(lambda x: x, lambda x: flat(fn.adaptive_avg_pool2d(x, (1, 1)))), IMAGES, "n")
+    assert [n.layer for n in graph.nodes] == ["c", "pool", "head"]
+
+
 class Function(nn.Module):
     """conv -> the given function -> pool -> head."""
 
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self,
+        function: Callable[[Tensor], Tensor],
+        pool: Callable[[Tensor], Tensor] = lambda x: x.mean((2, 3)),
+    ) -> None:
         super().__init__()
-        self.c, self.head, self.function = nn.Conv2d(3, 3, 1), nn.Linear(3, 2), function
+        self.c, self.head = nn.Conv2d(3, 3, 1), nn.Linear(3, 2)
+        self.function, self.pool = function, pool
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.function(self.c(x)).mean((2, 3)))
+        return self.head(self.pool(self.function(self.c(x))))
 
 
 class Shared(Function):
@@ -211,6 +230,7 @@ class TwoInputs(Function):
         (nn.Sequential(with_head(), nn.Linear(2, 2)), "after the Linear one", "layer 1"),
         (Function(torch.sigmoid), "sigmoid", "layer sigmoid"),
         (Function(lambda x: x + 1), "not a layer's output", "layer add"),
+        (Function(lambda x: x + x.size(0)), "a shape where", "layer add"),
         (Function(lambda x: x.mean(1, keepdim=True)), "not a global average", "layer mean"),
         (Shared(fn.relu), "used twice", "layer c"),
         (TwoReaders(fn.relu), "not the one reader", "layer relu"),
