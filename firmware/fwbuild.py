@@ -118,15 +118,14 @@ def model_sources(env, board, gen):
     if found:
         return [relative(path) for path in found]
     if gen != generated(board.id):
-        fix = f"run: mcugrad compile --board {board.id} --out {gen}"
-        raise UserError("there is no model.c", str(folder), fix)
-    env.Command([node(f"{gen}/{name}") for name in GENERATED], [], [generator(board, gen)])
+        raise UserError("there is no model.c", str(folder), "give GEN the folder of a compiled model")
+    env.Command([node(f"{gen}/{name}") for name in GENERATED], [], [generator(board)])
     return [f"{gen}/{name}" for name in GENERATED if name.endswith(".c")]
 
 
-def generator(board, gen):
+def generator(board):
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "host"), os.environ.get("PYTHONPATH", "")])
-    return [python(), "-m", "mcugrad", "compile", "--board", board.id, "--out", gen]
+    return [python(), "-m", "mcugrad", "compile", "--board", board.id]
 
 
 def node(path):

@@ -102,8 +102,8 @@ def test_a_model_that_does_not_fit_says_by_how_much(tmp_path: Path) -> None:
     assert error.value.exit_code == 6
 
 
-def test_no_model_names_the_command(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="mcugrad compile --board nucleo_f746zg"):
+def test_no_model_in_a_folder_of_ones_own(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no model.c"):
         build.build(BOARD.id, tmp_path / "nothing", tmp_path / "out")
 
 
