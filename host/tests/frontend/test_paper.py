@@ -47,14 +47,17 @@ def test_shape(name: str) -> None:
     assert [n.attrs["index"] for n in convs] == list(range(count))
 
 
+def pickled(name: str) -> Any:
+    with zipfile.ZipFile(paper_file(name)) as archive:
+        return read_plain(archive.read("archive/data.pkl"), name)
+
+
 @pytest.mark.parametrize("name", PAPER)
 def test_each_op_is_the_paper_s_up_to_rounding(name: str) -> None:
     """Fed the same activations, at most one step apart: convolutions in 1e-5 of places, adds in 1e-3."""
     graph, x = paper_model(name), photos("imagenet_1per")[0]
-    with zipfile.ZipFile(paper_file(name)) as archive:
-        model = read_plain(archive.read("archive/data.pkl"), name)
     with torch.no_grad():
-        maps, _ = paper_float.run(model, x)
+        maps = paper_float.Run(pickled(name), x).outs
         run = torch_reference.Run(graph)
         run.values["x"] = torch.tensor(x.astype(np.float64))
         run.values |= {f"{k}.y": v.permute(1, 2, 0) if v.ndim == 3 else v for k, v in maps.items()}
@@ -71,14 +74,35 @@ def test_each_op_is_the_paper_s_up_to_rounding(name: str) -> None:
 @pytest.mark.parametrize("name", PAPER)
 def test_features_agree_end_to_end(name: str) -> None:
     graph = paper_model(name)
-    with zipfile.ZipFile(paper_file(name)) as archive:
-        model = read_plain(archive.read("archive/data.pkl"), name)
     zero = graph.nodes[-1].attrs["zero"]
     for x in photos("imagenet_1per")[::250]:
         with torch.no_grad():
-            expected = paper_float.run(model, x)[0]["pool"] - zero
+            expected = paper_float.Run(pickled(name), x).outs["pool"] - zero
             found = torch_reference.forward(graph, x).values["pool.y"] - zero
         assert torch.cosine_similarity(expected, found, 0) > 0.99
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_gradients_agree_on_the_same_activations(name: str) -> None:
+    """Every weight and bias of the network, by the graph's autograd and by the paper's, cosine > 0.9999."""
+    graph, x = paper_model(name), photos("imagenet_1per")[333]
+    nodes = {p: n for n in convolutions(graph) for p in n.ins[1:3]}
+    given = torch_reference.forward(graph, x).values
+    maps = {k[:-2]: v.detach() for k, v in given.items() if k.endswith(".y")}
+    maps = {k: v.permute(2, 0, 1) if v.ndim == 3 else v for k, v in maps.items()}
+    paper = paper_float.Run(pickled(name), x, maps)
+    w, b = (torch.tensor(graph.params[f"head.{p}"].data).double() for p in "wb")
+    a = graph.nodes[-1].attrs
+    logits = w @ ((paper.outs["pool"] - a["zero"]) * a["scale"]) + b
+    loss = torch.nn.functional.cross_entropy(logits[None], torch.tensor([3]))
+    expected = torch.autograd.grad(loss, [paper.leaves[p] for p in nodes])
+    found = torch_reference.gradients(graph, x, 3, nodes)
+    for (param, node), gradient in zip(nodes.items(), expected, strict=True):
+        live = [c for c in range(len(gradient)) if c not in node.attrs["dead"]]
+        mine = torch.tensor(found[param])
+        if param.endswith(".w"):
+            mine = mine.permute(2, 0, 1)[:, None] if mine.ndim == 3 else mine.permute(0, 3, 1, 2)
+        assert torch.cosine_similarity(gradient[live].flatten(), mine[live].flatten(), 0) > 0.9999, param
 
 
 @pytest.mark.parametrize("name", PAPER)
