@@ -37,7 +37,7 @@ class _Section(BaseModel):
 
 class ModelSection(_Section):
     name: str = "digits-tiny"
-    scheme: str = "full"
+    scheme: str = "10kb"
 
 
 class DataSection(_Section):

@@ -27,6 +27,7 @@ _STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#e8ecf2",
     "text.color": INK,
     "xtick.color": "#5b6778",
@@ -105,7 +106,7 @@ def _accuracy(axes: Axes, steps: Rows, evals: Rows) -> None:
     axes.set_ylim(0, 1.04)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0%}"))
     axes.set_title("Accuracy", loc="left", fontweight="bold")
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.08))
+    axes.legend(loc="best")
 
 
 def _column(rows: Rows, name: str) -> NDArray[np.float64]:
@@ -124,7 +125,7 @@ def _smooth(y: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def arena(buffers: Sequence[Sequence[Any]], nodes: Rows, size: int) -> Callable[[Figure], None]:
-    """Each buffer a rectangle: the nodes it lives through by the bytes it covers, in its first phase's colour."""
+    """Each buffer a rectangle: nodes it lives through by bytes it covers, in its first phase's colour."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
