@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -25,7 +26,7 @@ def elf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build.build(BOARD.id, STANDIN, tmp_path_factory.mktemp("scons"))
 
 
-def pio(folder: Path, *words: str, gen: Path = STANDIN) -> subprocess.CompletedProcess[str]:
+def pio(folder: Path, *words: str, tools: str = "system") -> subprocess.CompletedProcess[str]:
     """PlatformIO as on a machine that never ran it, with its registry out of reach."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("PLATFORMIO_")}
     env |= {
@@ -33,14 +34,28 @@ def pio(folder: Path, *words: str, gen: Path = STANDIN) -> subprocess.CompletedP
         "PLATFORMIO_WORKSPACE_DIR": str(folder / "workspace"),
         "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no",
         "PLATFORMIO_DISABLE_UPGRADE_CHECK": "true",
-        "MCUGRAD_TOOLS": "system",
-        "MCUGRAD_GEN": str(gen),
+        "MCUGRAD_TOOLS": tools,
+        "MCUGRAD_GEN": str(STANDIN),
         "MCUGRAD_PYTHON": sys.executable,
         "http_proxy": "http://127.0.0.1:9",
         "https_proxy": "http://127.0.0.1:9",
     }
     command = [sys.executable, "-m", "platformio", "run", "-d", str(ROOT), *words]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+
+
+def toolchain_package(folder: Path, log: Path) -> None:
+    """What a download from the registry leaves; its compiler is the system's, and tells when it is used."""
+    package = folder / "core/packages/toolchain-gccarmnoneeabi"
+    (package / "bin").mkdir(parents=True)
+    entry = {"name": package.name, "version": "1.120301.0"}
+    spec = {"owner": "platformio", "id": 1, "name": package.name, "requirements": None, "uri": None}
+    (package / "package.json").write_text(json.dumps({**entry, "system": "*"}))
+    (package / ".piopm").write_text(json.dumps({"type": "tool", **entry, "spec": spec}))
+    for name in ("arm-none-eabi-gcc", "arm-none-eabi-objcopy", "arm-none-eabi-size"):
+        program = package / "bin" / name
+        program.write_text(f'#!/bin/sh\necho {name} >>{log}\nexec {shutil.which(name)} "$@"\n')
+        program.chmod(0o755)
 
 
 def built(folder: Path, env: str, name: str) -> bytes:
@@ -54,6 +69,15 @@ def test_both_roads_give_the_same_bytes(board: str, tmp_path: Path) -> None:
     out = build.build(board, STANDIN, tmp_path / "scons").parent
     for name in ("firmware.bin", "firmware.elf"):
         assert built(tmp_path, board, name) == (out / name).read_bytes(), name
+
+
+def test_the_registrys_toolchain_wins(elf: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    toolchain_package(tmp_path, log)
+    done = pio(tmp_path, "-e", BOARD.id, tools="auto")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "arm-none-eabi-gcc" in log.read_text()
+    assert built(tmp_path, BOARD.id, "firmware.elf") == elf.read_bytes()
 
 
 def test_another_checkout_gives_the_same_bytes(elf: Path, tmp_path: Path) -> None:
@@ -103,7 +127,7 @@ def test_a_model_that_does_not_fit_says_by_how_much(tmp_path: Path) -> None:
 
 
 def test_no_model_in_a_folder_of_ones_own(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no model.c"):
+    with pytest.raises(UserError, match=r"there is no model\.c"):
         build.build(BOARD.id, tmp_path / "nothing", tmp_path / "out")
 
 

@@ -16,7 +16,8 @@ import fwbuild  # noqa: E402
 
 from mcugrad.errors import McugradError  # noqa: E402
 
-env.ProcessFlags(env.get("BUILD_FLAGS"))
+FLASH = r"^(?:\.vectors|\.text|\.ARM\.exidx|\.data|\.mg_state)\s+([0-9]+).*"
+RAM = r"^(?:\.stack|\.dma|\.noinit|\.bss|\.data|\.mg_state|\.arena)\s+([0-9]+).*"
 
 
 def checked(action):
@@ -29,10 +30,16 @@ def checked(action):
 
 
 def build():
+    env.ProcessFlags(env.get("BUILD_FLAGS"))
     elf, image = fwbuild.firmware(env, env.subst("$BOARD"), env.subst("$BUILD_DIR"))
-    env.Replace(PIOMAINPROG=elf)
+    size = {"SIZETOOL": "arm-none-eabi-size", "SIZECHECKCMD": "$SIZETOOL -A -d $SOURCES"}
+    env.Replace(PIOMAINPROG=elf, SIZEPROGREGEXP=FLASH, SIZEDATAREGEXP=RAM, **size)
+    check = env.VerboseAction(env.CheckUploadSize, "Checking size $PIOMAINPROG")
+    AlwaysBuild(env.Alias("checkprogsize", elf, check))
+    sections = env.VerboseAction("$SIZETOOL -A -d $SOURCE", "Sections")
+    env.AddPlatformTarget("size", elf, sections, "Program size")
+    env.AddPlatformTarget("upload", [elf, image], env.VerboseAction(upload, "Uploading $SOURCE"), "Upload")
     Default(image)
-    AlwaysBuild(env.Alias("upload", [elf, image], env.VerboseAction(upload, "Uploading $SOURCE")))
 
 
 def upload(target, source, env):
