@@ -45,14 +45,15 @@ class Exceptions:
         number = self.nvic.next()
         if number is None:
             return
-        if self.nvic.priority(number) < self._current():
+        if self.nvic.priority(number) < self.current():
             self.nvic.pending.discard(number)
             self.enter(number, self.core.get(PC))
         else:
             # Unmasking cannot be seen from outside: look again soon.
             self.mcu.event_at = min(self.mcu.event_at, self.mcu.cycles + 200)
 
-    def _current(self) -> int:
+    def current(self) -> int:
+        """The priority that an exception must beat now."""
         return self.nvic.current(*(self.core.get(m) for m in engine.MASKS))
 
     def enter(self, number: int, back: int) -> None:
@@ -135,7 +136,7 @@ class Exceptions:
             "sp": self.core.get(SP),
         }
         self.faults.append(record)
-        taken = self.nvic.fault_number(number, self._current())
+        taken = self.nvic.fault_number(number, self.current())
         if taken is None:
             self.lock_up(f"{NAMES[number]} at {pc:#010x} inside a fault handler")
         else:

@@ -116,7 +116,7 @@ class Machine:
             return
         self.waiting = False
         self.exceptions.deliver()
-        self.nvic.listen()
+        self.nvic.listen(self.exceptions.current())
         self.mcu.stopped = self.mcu.limit = 0
         self.mcu.event_at = min(self.mcu.event_at, until)
         error = self.core.run(self.board.flash.end - 2)

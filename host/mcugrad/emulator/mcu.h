@@ -108,7 +108,17 @@ void mg_pump(mg_mcu *m);
 void mg_poll_host(mg_mcu *m);
 uint64_t mg_wait_host(mg_mcu *m, uint64_t cycles);
 uint64_t mg_next_event(const mg_mcu *m);
+mg_stream *mg_stream_for(mg_mcu *m, uint32_t par, bool receive);
+uint8_t *mg_dma_memory(mg_mcu *m, mg_stream *s, bool receive);
+void mg_dma_count(mg_stream *s);
+uint64_t mg_dma_lines(const mg_mcu *m);
+uint64_t mg_dma_read(mg_mcu *m, mg_stream *eight, uint32_t offset);
+void mg_dma_write(mg_mcu *m, mg_stream *eight, uint32_t offset, uint32_t value);
 bool mg_serial_read(mg_mcu *m, uint64_t addr, uint64_t *value);
 bool mg_serial_write(mg_mcu *m, uint64_t addr, uint64_t value);
+
+static inline uint64_t mg_latest(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
 
 #endif

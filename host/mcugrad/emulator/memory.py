@@ -36,7 +36,7 @@ class Memory:
         flash, itcm = board.flash, CHIPS[board.chip].itcm
         writable = native.REGION_WRITE
         self.board = board
-        self.flash = Buffer("FLASH", flash.origin, flash.size, native.REGION_CODE)
+        self.flash = Buffer("FLASH", flash.origin, flash.size, native.REGION_CODE | native.REGION_DMA)
         self.buffers = [
             self.flash,
             Buffer("ITCM", 0, itcm, native.REGION_CODE | writable),

@@ -1,4 +1,4 @@
-"""hooks.c and serial.c -> a shared library, built once per source text, and the ctypes mirror of mcu.h."""
+"""The C sources here -> a shared library, built once per source text, and the ctypes mirror of mcu.h."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mcugrad.errors import InternalError, UserError
 
-SOURCES = ("hooks.c", "serial.c")
+SOURCES = ("hooks.c", "host.c", "usart.c", "dma.c")
 FLAGS = ("-std=gnu11", "-O2", "-shared", "-fPIC")
 REGIONS, WINDOWS, PROTECTED, STREAMS, MARKS, CALLS, DEPTH, FIFO = 8, 96, 16, 16, 8192, 1024, 16, 65536
 NEVER = 2**64 - 1

@@ -248,9 +248,13 @@ class Nvic:
             if self.mcu.irq_lines >> i & 1 and 16 + irq not in self.active:
                 self.pending.add(16 + irq)
 
-    def listen(self) -> None:
-        """Which lines may stop the native loop."""
-        self.mcu.irq_listen = sum(1 << i for i, irq in enumerate(self.lines) if 16 + irq in self.enabled)
+    def listen(self, current: int) -> None:
+        """Which lines may stop the native loop: those whose exception would be taken at once."""
+        self.mcu.irq_listen = sum(
+            1 << i
+            for i, irq in enumerate(self.lines)
+            if 16 + irq in self.enabled and self.priority(16 + irq) < current
+        )
 
     def fpu_on(self) -> bool:
         return self.values.get(0xD88, 0) >> 20 & 15 == 15

@@ -13,6 +13,7 @@ from mcugrad.emulator.clock import CLOCKS
 
 GPIO_SIZE = 0x2C
 BAUD_TOLERANCE = 0.025
+LINE_STATE = ("tx_at", "rx_at", "received", "overruns", "dropped", "sent", "head", "tail", "out_length")
 
 
 class Registers:
@@ -36,7 +37,7 @@ class Registers:
     def power_on(self) -> None:
         """Forget what was noted, and the bytes on the line."""
         self.unmodelled.clear()
-        for name in "tx_at rx_at received overruns dropped sent head tail out_length".split():
+        for name in LINE_STATE:
             setattr(self.mcu.uart, name, 0)
 
     def reset(self, cause: str) -> None:
@@ -116,7 +117,7 @@ class Registers:
         return mode == 2 and function == (7 if self.board.uart.name in ("USART1", "USART2", "USART3") else 8)
 
     def suspicions(self, cacheable: Callable[[int], bool]) -> Iterator[tuple[str, str]]:
-        """(kind, text) of what works here and would not on the board: the line's rate, DMA behind the cache."""
+        """(kind, text) of what would fail on the board only: the line's rate, DMA behind the cache."""
         baud = self.baud()
         if baud and abs(baud - self.board.baud) > BAUD_TOLERANCE * self.board.baud:
             yield "baud", f"the USART runs at {baud} baud, the board file says {self.board.baud}"

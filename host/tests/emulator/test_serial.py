@@ -175,3 +175,17 @@ def test_unknown_commands_name_the_known(bare: Bare) -> None:
         bare.control({"cmd": "fly"})
     with pytest.raises(ValueError, match="no symbol"):
         bare.control({"cmd": "watch", "symbol": "nothing"})
+
+
+@pytest.mark.parametrize("length", [1, 3, 1000])
+def test_dma_sends_and_says_so_by_interrupts(bare: Bare, length: int) -> None:
+    start = 0x08000000
+    bare.send("t", start, length)
+    data = bytes.fromhex(bare.control({"cmd": "read_ram", "addr": start, "len": length})["data"])
+    assert bare.port.read(length) == data
+    assert bare.words(1) == (ord("D") << 8 | ord("L"),)
+
+
+def test_dma_from_nowhere_is_a_transfer_error(bare: Bare) -> None:
+    bare.send("t", 0x60000000, 4)
+    assert bare.words(1) == (ord("E") << 8 | ord("L"),)
