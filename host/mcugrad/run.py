@@ -178,18 +178,23 @@ def _kept(trainer: Trainer, log: Telemetry, folder: Path, tell: Tell) -> Iterato
     """Whatever cuts the run is told with what was saved and how to go on."""
     try:
         yield
-    except (UserError, KeyboardInterrupt) as error:
+    except KeyboardInterrupt:
         tell({"event": "failed"})
-        saved = log.last_checkpoint()
-        log.end("stopped" if isinstance(error, KeyboardInterrupt) else "failed")
-        if saved is None:
-            raise
-        where = f"saved up to step {saved.step} of {trainer.total} in {folder}"
-        again = f"python host/train_on_board.py --resume {folder}"
-        if isinstance(error, KeyboardInterrupt):
-            raise StoppedError("stopped by hand", where, again) from None
+        trainer.save()
+        raise StoppedError("stopped by hand", *_saved(trainer, log, folder, "stopped")) from None
+    except UserError as error:
+        tell({"event": "failed"})
+        where, again = _saved(trainer, log, folder, "failed")
         error.args = (f"{error}\n  saved: {where}\n  again: {again}",)
         raise
+
+
+def _saved(trainer: Trainer, log: Telemetry, folder: Path, status: str) -> tuple[str, str]:
+    """What is kept of a run that was cut, and the command that goes on with it."""
+    log.end(status)
+    last = log.last_checkpoint()
+    where = f"up to step {last.step if last else 0} of {trainer.total} in {folder}"
+    return where, f"python host/train_on_board.py --resume {folder}"
 
 
 def _start(job: Job, board: Board, source: Source) -> dict[str, Any]:

@@ -63,9 +63,11 @@ class Trainer:
         raise AssertionError
 
     def save(self) -> None:
-        """Keep a copy of the board's state as it is now."""
-        self._log.checkpoint(self.step, self._session.read_state())
-        self._tell({"event": "checkpoint", "step": self.step})
+        """Keep a copy of the board's state as it is now; none where the last step is not recorded."""
+        state = self._session.read_state()
+        if self._session.hello()["applied"] == self.step:
+            self._log.checkpoint(self.step, state)
+            self._tell({"event": "checkpoint", "step": self.step})
 
     def _start(self) -> None:
         """From the weights in flash, whatever an earlier run left on the board."""
