@@ -31,8 +31,8 @@ static void take_in(mg_mcu *m, mg_uart *u) {
         m->closed = m->attention = 1;
     if (n <= 0)
         return;
-    if (u->head ==
-        u->tail) /* a probe forwards after a USB frame, 1 ms: time to boot between an answer and a question */
+    /* A probe forwards after a USB frame, 1 ms: between an answer and the next question a board can boot. */
+    if (u->head == u->tail)
         u->rx_at = mg_latest(u->rx_at, m->cycles + m->hz / 1000 + u->byte_cycles);
     u->head += (uint64_t)n;
 }
