@@ -122,6 +122,8 @@ static bool readable(const uint32_t *frame) {
 _Noreturn __attribute__((used)) static void report_fault(const uint32_t *frame) {
     board_fault fault = {
         .sp = (uint32_t)frame, .cfsr = SCB_CFSR, .hfsr = SCB_HFSR, .bfar = SCB_BFAR, .mmfar = SCB_MMFAR};
+    /* Or else the first float instruction here saves the old registers to the old stack. */
+    SCB_FPCCR &= ~(uint32_t)FPCCR_LSPACT;
     if (readable(frame)) {
         fault.lr = frame[5];
         fault.pc = frame[6];
@@ -129,10 +131,10 @@ _Noreturn __attribute__((used)) static void report_fault(const uint32_t *frame) 
     firmware_fault(&fault);
 }
 
-/* The old stack may be the fault's cause, and nothing on it is needed again: start over at the top. */
+/* The old stack may be the fault's cause, so the report runs on its far end: free, or else beyond saving. */
 __attribute__((naked)) static void fault_handler(void) {
     __asm volatile("mov r0, sp\n"
-                   "ldr r1, =__stack_top\n"
+                   "ldr r1, =__stack_bottom + 1024\n"
                    "mov sp, r1\n"
                    "b report_fault\n");
 }

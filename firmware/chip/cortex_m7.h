@@ -19,6 +19,7 @@ typedef volatile uint32_t reg32;
 #define SCB_CCSIDR REG32(0xE000ED80u)
 #define SCB_CSSELR REG32(0xE000ED84u)
 #define SCB_CPACR REG32(0xE000ED88u)
+#define SCB_FPCCR REG32(0xE000EF34u)
 #define SCB_ICIALLU REG32(0xE000EF50u)
 #define SCB_DCISW REG32(0xE000EF60u)
 
@@ -39,6 +40,7 @@ enum {
     CCR_BP = 1 << 18,
     CPACR_FPU = 0xF << 20,
     DEMCR_TRCENA = 1 << 24,
+    FPCCR_LSPACT = 1 << 0,
     SHCSR_FAULTS = 7 << 16, /* usage, bus and memory faults get their own vectors */
     MPU_ENABLE_WITH_BACKGROUND = 5,
 };

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import struct
 import subprocess
 import zlib
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from mcugrad.link.frame import Decoder, encode
-from mcugrad.link.messages import ERRORS, MODES, Message, header_text, pack, unpack
+from mcugrad.link.messages import ERRORS, MODES, SHAPES, Message, header_text, pack, unpack
 from mcugrad.paths import FIRMWARE
 
 HERE = Path(__file__).parent / "firmware"
@@ -251,3 +253,18 @@ def test_damaged_frames_are_dropped_and_counted(host: Host) -> None:
 def test_reset_is_acknowledged_first(host: Host) -> None:
     assert host.ask("reset").name == "ack"
     assert host.process.wait(10) == 42
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_answers_anything_that_is_a_frame(host: Host, seed: int) -> None:
+    """Well-formed frames with any type, size and fields: one answer each, and the memory checkers stay silent."""
+    rng = random.Random(seed)
+    edges = [0, 1, STATE, INPUT, INPUT - 1, 0x7FFFFFFF, 0xFFFFFFFF]
+    types = [shape.type for name, shape in SHAPES.items() if name != "reset"] + [0, 99, 255]
+    for _ in range(1500):
+        words = b"".join(struct.pack("<I", rng.choice(edges)) for _ in range(rng.randrange(8)))
+        noise = rng.randbytes(rng.randrange(1025))
+        host.seq = rng.randrange(0x10000)
+        host.send(encode(rng.choice(types), host.seq, rng.choice([words, words[rng.randrange(4) :], noise])))
+        host.receive()
+    assert host.ask("hello").name == "welcome"
