@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from SCons.Action import Action
 
@@ -15,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "host"))
 
 from mcugrad import boards, flash  # noqa: E402
+from mcugrad.boards import Board  # noqa: E402
 from mcugrad.errors import UserError  # noqa: E402
 from mcugrad.link.messages import header_text  # noqa: E402
 
@@ -27,26 +29,26 @@ LINK = ["-nostartfiles", "-Wl,--gc-sections", "-Wl,--fatal-warnings", "-Wl,--bui
 GENERATED = ["model.c", "params.c", "model.h", "params.h", "manifest.json"]
 
 
-def generated(board_id):
+def generated(board_id: str) -> str:
     """Where the compiler leaves a board's C, relative to the root."""
     return f"build/{board_id}/gen"
 
 
-def sources(board):
+def sources(board: Board) -> list[str]:
     """C files of one board, relative to the root, without the generated ones."""
     own = [f"firmware/{name}.c" for name in ("main", "train", "state", "link", "frame")]
     chip = [f"firmware/chip/{name}.c" for name in ("cortex_m7", "stm32_uart", board.chip)]
     return own + chip + sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "kernels").glob("*.c"))
 
 
-def flags(board, out, gen):
+def flags(board: Board, out: str, gen: str) -> list[str]:
     """Compiler flags; the prefix maps take paths that depend on the road or the machine out of the image."""
     maps = [f"-ffile-prefix-map={old}={new}" for old, new in ((ROOT, "."), (out, "out"), (gen, "gen"))]
     defines = [f"-DMG_BOARD={board.id}", f"-DMG_CPU_HZ={board.cpu_hz}u", f"-DMG_BAUD={board.baud}u"]
     return [*CPU, f"-mfpu={board.fpu}", *CODE, *SECTIONS, *WARN, *defines, *maps]
 
 
-def linker_script(board):
+def linker_script(board: Board) -> str:
     """link.ld.in filled in with the board's memories."""
     ram = {m.name: m for m in board.ram}
     # A memory merged into its neighbour goes by the neighbour's name.
@@ -65,19 +67,19 @@ def linker_script(board):
     )
 
 
-def python():
+def python() -> str:
     """The interpreter that has the package's dependencies; PlatformIO's own may lack them."""
     venv = ROOT / ".venv" / "bin" / "python"
     return os.environ.get("MCUGRAD_PYTHON") or (str(venv) if venv.exists() else sys.executable)
 
 
-def relative(path):
+def relative(path: str) -> str:
     """As SCons prints it: from the root where it lies under it."""
     full = (ROOT / path).resolve()
     return full.relative_to(ROOT).as_posix() if full.is_relative_to(ROOT) else full.as_posix()
 
 
-def firmware(env, board_id, out, gen=None):
+def firmware(env: Any, board_id: str, out: str, gen: str | None = None) -> tuple[Any, Any]:
     """Declare one board's image; the nodes of firmware.elf and firmware.bin.
 
     `out` takes what is built. `gen`, else the variable MCUGRAD_GEN, names the folder of the model's C; where
@@ -99,61 +101,61 @@ def firmware(env, board_id, out, gen=None):
     return elf, image
 
 
-def configure(env, board, out, gen):
+def configure(env: Any, board: Board, out: str, gen: str) -> None:
     includes = ["firmware", "firmware/chip", "kernels", "boards", gen, f"{out}/inc"]
     env.Replace(CC="arm-none-eabi-gcc", LINK="$CC", OBJCOPY="arm-none-eabi-objcopy", PROGSUFFIX="")
     env.Append(CCFLAGS=flags(board, out, gen), CPPPATH=[node(path) for path in includes])
     env.Append(LINKFLAGS=[*CPU, f"-mfpu={board.fpu}", *LINK])
 
 
-def compile_c(env, board, target, source):
+def compile_c(env: Any, board: Board, target: str, source: str) -> Any:
     unit = env.Object(node(target), node(source))
     env.Depends(unit, node(f"boards/{board.id}.h"))  # included by a macro, which SCons does not see through
     return unit
 
 
-def model_sources(env, board, gen):
+def model_sources(env: Any, board: Board, gen: str) -> list[str]:
     folder = ROOT / gen
     found = sorted(folder.glob("*.c"))
     if found:
-        return [relative(path) for path in found]
+        return [relative(str(path)) for path in found]
     if gen != generated(board.id):
         raise UserError("there is no model.c", str(folder), "give GEN the folder of a compiled model")
     env.Command([node(f"{gen}/{name}") for name in GENERATED], [], [generator(board)])
     return [f"{gen}/{name}" for name in GENERATED if name.endswith(".c")]
 
 
-def generator(board):
+def generator(board: Board) -> list[str]:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "host"), os.environ.get("PYTHONPATH", "")])
     return [python(), "-m", "mcugrad", "compile", "--board", board.id]
 
 
-def node(path):
+def node(path: str) -> str:
     """A path from the root, whichever folder the calling script lies in."""
     return path if Path(path).is_absolute() else f"#{path}"
 
 
-def text_file(env, path, text):
+def text_file(env: Any, path: str, text: str) -> Any:
     return env.Command(node(path), env.Value(text), Action(write_text, "write $TARGET"))
 
 
-def write_text(target, source, env):
+def write_text(target: Any, source: Any, env: Any) -> None:
     Path(target[0].abspath).write_text(source[0].get_text_contents())
 
 
-def require(env, program, fix):
+def require(env: Any, program: str, fix: str) -> None:
     path = env["ENV"].get("PATH", "")
     if shutil.which(program, path=path) is None:
         raise UserError(f"{program} is not installed", "PATH", fix)
 
 
-def upload(board_id, elf, protocol):
+def upload(board_id: str, elf: str, protocol: str) -> None:
     """Put an image on the board, real or emulated, and say what to do next."""
-    board, elf, port = boards.load(board_id), Path(elf), "/dev/ttyACM0"
+    board, image, port = boards.load(board_id), Path(elf), "/dev/ttyACM0"
     if protocol == "emulator":
-        port = flash.start_emulator(board, elf, elf.parent, python())
+        port = flash.start_emulator(board, image, image.parent, python())
         print(f"the emulated {board.name} runs it\n  port: {port}")
     else:
-        flash.flash(board, elf)
+        flash.flash(board, image)
         print(f"the {board.name} runs it")
     print(f"  next: python host/train_on_board.py --port {port}")

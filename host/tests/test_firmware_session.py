@@ -257,7 +257,7 @@ def test_reset_is_acknowledged_first(host: Host) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_answers_anything_that_is_a_frame(host: Host, seed: int) -> None:
-    """Well-formed frames with any type, size and fields: one answer each, and the memory checkers stay silent."""
+    """Well-formed frames of any type, size and content: one answer each, and ASan stays silent."""
     rng = random.Random(seed)
     edges = [0, 1, STATE, INPUT, INPUT - 1, 0x7FFFFFFF, 0xFFFFFFFF]
     types = [shape.type for name, shape in SHAPES.items() if name != "reset"] + [0, 99, 255]

@@ -1,4 +1,4 @@
-"""The image on the emulated board: what a crash sends, and that only RESET brings the board back."""
+"""The image on the emulated boards: a healthy step, what a crash sends, and that only RESET ends that."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def elf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Host:
-    def __init__(self, elf: Path) -> None:
-        self.port = open_port(emulated(BOARD.id, elf), BOARD.baud)
+    def __init__(self, elf: Path, board: str = BOARD.id) -> None:
+        self.port = open_port(emulated(board, elf), BOARD.baud)
         self.decoder = Decoder()
 
     def send(self, name: str, tail: bytes = b"", **fields: Any) -> None:
@@ -93,11 +93,20 @@ def host(elf: Path) -> Iterator[Host]:
 PRECISE, BFARVALID, UNDEFINED, FETCH = 1 << 9, 1 << 15, 1 << 16, 1 << 8 | 1
 
 
-def test_a_healthy_step_on_the_emulated_board(host: Host) -> None:
-    result = host.run(0)
-    assert (result.name, result["loss"], result["boot_id"]) == ("result", 1.0, host.ask("hello")["boot_id"])
+@pytest.mark.parametrize("board", boards.known())
+def test_a_healthy_step(board: str, tmp_path: Path) -> None:
+    host = Host(build.build(board, STANDIN, tmp_path), board)
+    hello, result = host.ask("hello"), host.run(0)
+    counted = host.port.control({"cmd": "marks"})
+    faults = host.port.control({"cmd": "faults"})
+    host.port.close()
+    assert (hello["board"], hello["cpu_hz"]) == (board, boards.load(board).cpu_hz)
+    assert (result.name, result["loss"], result["boot_id"]) == ("result", 1.0, hello["boot_id"])
     assert 0 < result["stack_high"] < 1000
     assert (result["crc_errors"], result["overruns"]) == (0, 0)
+    # The start mark, and one for each of the two nodes: nothing else reads the cycle counter.
+    assert counted["total"] == 3
+    assert (faults["faults"], faults["reports"]) == ([], [])
 
 
 def test_a_stray_write_names_address_and_place(host: Host, elf: Path) -> None:
