@@ -6,6 +6,8 @@ enum { REG_LR = 10, REG_PC = 11, REG_SP = 12 }; /* UC_ARM_REG_* */
 enum { TYPE_WRITE = 17, TYPE_FETCH = 18 };      /* UC_MEM_* */
 enum { PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4 };
 enum { SLICE = 216000, SMALL = 400, PATIENCE = 4096, POLLS = 4, PAGE = 1024 };
+/* Kept out of line: what the block hook does for most blocks needs few registers. */
+#define SELDOM __attribute__((noinline))
 static const uint64_t CYCCNT = 0xE0001004;
 
 mg_region *mg_find(mg_mcu *m, uint64_t addr) {
@@ -22,7 +24,7 @@ static uint32_t reg(mg_mcu *m, int which) {
 }
 
 /* Whether the run loop must get control before the next block; else sets how far to run. */
-bool mg_due(mg_mcu *m) {
+SELDOM bool mg_due(mg_mcu *m) {
     if (m->cycles >= m->poll_at) {
         mg_poll_host(m);
         m->poll_at = m->cycles + SLICE;
@@ -37,13 +39,20 @@ bool mg_due(mg_mcu *m) {
     return false;
 }
 
-static mg_block *record_of(mg_mcu *m, uint64_t addr, uint32_t size) {
+SELDOM static mg_block *measured(mg_mcu *m, uint64_t addr, uint32_t size, mg_block *b) {
     static mg_block stray;
     mg_region *r = mg_find(m, addr);
-    mg_block *b = r && r->blocks ? r->blocks + ((addr - r->base) >> 1) : &stray;
+    if (!b)
+        b = r && r->blocks ? r->blocks + ((addr - r->base) >> 1) : &stray;
     if (b->size != size || b == &stray)
         m->measure(addr, size, b);
     return b;
+}
+
+static mg_block *record_of(mg_mcu *m, uint64_t addr, uint32_t size) {
+    uint64_t offset = addr - m->regions[0].base; /* flash */
+    mg_block *b = offset < m->regions[0].size ? m->regions[0].blocks + (offset >> 1) : 0;
+    return b && b->size == size ? b : measured(m, addr, size, b);
 }
 
 /* Two-bit predictor per conditional block; a predicted branch is free. */
@@ -93,7 +102,7 @@ static void leave(mg_mcu *m, uint64_t addr) {
     }
 }
 
-static void special(mg_mcu *m, mg_block *b, uint64_t addr) {
+SELDOM static void special(mg_mcu *m, mg_block *b, uint64_t addr) {
     if (b->flags & BLOCK_RETURN)
         leave(m, addr);
     if (b->flags & BLOCK_ENTRY)

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from mcugrad.errors import InternalError, UserError
+from mcugrad.paths import BUILD
 
 SOURCES = ("hooks.c", "host.c", "usart.c", "dma.c")
 FLAGS = ("-std=gnu11", "-O2", "-shared", "-fPIC")
@@ -115,8 +116,14 @@ def compiler() -> str:
 
 
 def _cache() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "mcugrad"
+    """A folder to keep what was compiled; the checkout's build folder where the home cannot be written."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mcugrad"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        root = BUILD / "emulator"
+        root.mkdir(parents=True, exist_ok=True)
+    return root
 
 
 def build() -> Path:
@@ -130,7 +137,6 @@ def build() -> Path:
 
 
 def _compile(sources: list[Path], library: Path) -> None:
-    library.parent.mkdir(parents=True, exist_ok=True)
     # Renamed into place: two boards may start at once.
     with tempfile.TemporaryDirectory(dir=library.parent) as work:
         made = Path(work) / library.name

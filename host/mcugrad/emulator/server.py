@@ -214,7 +214,8 @@ def main() -> int:
     if options.control_fd >= 0:
         control = socket.socket(fileno=options.control_fd)
         os.set_blocking(options.uart_fd, False)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the host's Ctrl-C is the host's to handle
+    # The host's Ctrl-C is the host's to handle; alone, Python would not see it while native code waits.
+    signal.signal(signal.SIGINT, signal.SIG_IGN if control else signal.SIG_DFL)
     try:
         _serve(options, control)
     except UserError as error:
@@ -223,6 +224,6 @@ def main() -> int:
         else:
             control.sendall(json.dumps({"error": [error.what, error.where, error.fix]}).encode() + b"\n")
         return error.exit_code
-    except (BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
+    except (BrokenPipeError, ConnectionResetError):
         pass
     return 0

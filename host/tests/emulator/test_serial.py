@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import serial
 
+from mcugrad.emulator import image
 from mcugrad.errors import UserError
 
 from .conftest import TIMEOUT, Bare
@@ -189,3 +191,37 @@ def test_dma_sends_and_says_so_by_interrupts(bare: Bare, length: int) -> None:
 def test_dma_from_nowhere_is_a_transfer_error(bare: Bare) -> None:
     bare.send("t", 0x60000000, 4)
     assert bare.words(1) == (ord("E") << 8 | ord("L"),)
+
+
+def test_without_a_compiler_the_error_names_one(
+    bare_elf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("XDG_CACHE_HOME", tmp_path), ("PATH", tmp_path), ("CC", "")):
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(UserError, match="apt install gcc"):
+        serial.serial_for_url(f"emu://nucleo_f746zg?elf={bare_elf}")
+
+
+def test_without_unicorn_the_error_names_the_extra(bare_elf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"mcugrad\[emulator\]"):
+        serial.serial_for_url(f"emu://nucleo_f746zg?elf={bare_elf}")
+
+
+def test_an_image_outside_flash_is_refused(bare_elf: Path) -> None:
+    with pytest.raises(UserError, match="flash"):
+        image.load(bare_elf, "small_board", 0x08000000, 1024)
+    with pytest.raises(UserError, match="vector table"):
+        image.load(bare_elf, "other_board", 0x07000000, 1 << 25)
+
+
+def test_ctrl_c_ends_a_pty_board(bare_elf: Path) -> None:
+    command = [sys.executable, "-m", "mcugrad.emulator", "--elf", str(bare_elf), "--pty"]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    board = subprocess.Popen(command, stdout=subprocess.PIPE, env=env)
+    assert board.stdout is not None
+    board.stdout.readline()
+    time.sleep(0.2)
+    board.send_signal(signal.SIGINT)
+    board.communicate(timeout=TIMEOUT)
+    assert board.returncode == -signal.SIGINT
