@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ SHARED = 0xFE0FFC00  # what CPSR and xPSR have in common: NZCVQ, GE, and the IT 
 IT = 0x0600FC00
 FRAME = struct.Struct("<26I")  # with the FP registers, always
 PAGE = 1024
+FAULTS_KEPT = 1000
 NAMES = {nvic.BUS: "BusFault", nvic.MEMORY: "MemManage", nvic.USAGE: "UsageFault"}
 DATA_ACCESS = {native.FAULT_BUS: (nvic.BUS, 0x8200), native.FAULT_MPU: (nvic.MEMORY, 0x82)}
 FETCH_ACCESS = {native.FAULT_BUS: (nvic.BUS, 0x100), native.FAULT_MPU: (nvic.MEMORY, 1)}
@@ -23,7 +25,7 @@ STACKING_FAILED = 1 << 12
 
 
 class Exceptions:
-    """`faults` lists every fault taken; `locked` means that one happened inside a fault handler."""
+    """`faults` lists the last faults taken; `locked` means that one happened inside a fault handler."""
 
     def __init__(
         self,
@@ -35,7 +37,7 @@ class Exceptions:
     ) -> None:
         self.board, self.core, self.memory, self.nvic, self.report = board, core, memory, system, report
         self.mcu, self.analyser = core.mcu, cycles.Analyser()
-        self.faults: list[dict[str, Any]] = []
+        self.faults: deque[dict[str, Any]] = deque(maxlen=FAULTS_KEPT)
         self.locked = False
 
     def deliver(self) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+import time
 
-from .conftest import Bare
+import pytest
+import serial
+
+from .conftest import TIMEOUT, Bare
 
 
 def calls(bare: Bare) -> list[tuple[str, int]]:
@@ -50,6 +53,9 @@ def test_counts_and_cycles_of_a_window_repeat(bare: Bare) -> None:
     assert first[0] == first[2]
     bare.control({"cmd": "power_cycle"})
     assert windows() == first
+    with serial.serial_for_url(bare.port.portstr, timeout=TIMEOUT) as other:
+        bare = Bare(other)
+        assert windows() == first
 
 
 def test_cyccnt_is_the_estimate_that_the_host_sees(bare: Bare) -> None:
@@ -103,3 +109,23 @@ def test_software_reset_and_reset_button_keep_ram(bare: Bare) -> None:
     boots, flags = bare.ask("b", count=2)
     assert (boots, flags >> 26 & 7) == (first + 2, 1)
     assert bare.control({"cmd": "counters"})["resets"] == 2
+
+
+def test_board_time_follows_the_wall_clock_while_the_host_is_silent(bare: Bare) -> None:
+    bare.ask("r", 0x08000000)
+    before, start = bare.control({"cmd": "counters"}), time.perf_counter()
+    time.sleep(0.3)
+    after, seconds = bare.control({"cmd": "counters"}), time.perf_counter() - start
+    board_seconds = (after["cycles"] - before["cycles"]) / after["cpu_hz"]
+    assert 0.5 * seconds < board_seconds < 2 * seconds
+
+
+def test_a_clock_that_flash_and_regulator_cannot_follow_is_reported(bare: Bare) -> None:
+    for address, value in ((0x40023804, 9 << 24 | 216 << 6 | 8), (0x40023800, 1 << 24 | 1)):
+        bare.ask("w", address, value)
+    bare.send("w", 0x40023808, 2)
+    reports = bare.wait("faults", lambda f: len(f["reports"]) > 1)["reports"]
+    texts = [r["text"] for r in reports if r["kind"] == "clock"]
+    assert any("0 flash wait states, needs 7" in t for t in texts)
+    assert any("without over-drive" in t for t in texts)
+    assert bare.control({"cmd": "counters"})["cpu_hz"] == 216_000_000

@@ -225,3 +225,16 @@ def test_ctrl_c_ends_a_pty_board(bare_elf: Path) -> None:
     board.send_signal(signal.SIGINT)
     board.communicate(timeout=TIMEOUT)
     assert board.returncode == -signal.SIGINT
+
+
+def test_a_board_that_was_killed_is_a_serial_error(bare_elf: Path) -> None:
+    port: Any = serial.serial_for_url(f"emu://nucleo_f746zg?elf={bare_elf}", timeout=TIMEOUT)
+    port._child.kill()
+    port._child.wait()
+    with pytest.raises(serial.SerialException, match="stopped"):
+        port.read(1)
+    with pytest.raises(serial.SerialException, match="stopped"):
+        port.write(b"x")
+    with pytest.raises(serial.SerialException, match="stopped"):
+        port.control({"cmd": "counters"})
+    port.close()

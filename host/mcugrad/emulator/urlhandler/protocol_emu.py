@@ -101,8 +101,11 @@ class Serial(SerialBase):  # type: ignore[misc]
 
     def control(self, command: dict[str, Any]) -> dict[str, Any]:
         """Send one command to the board's model; ValueError when it refuses."""
-        self._control.sendall(json.dumps(command).encode() + b"\n")
-        answer = self._answer(ANSWER_SECONDS)
+        try:
+            self._control.sendall(json.dumps(command).encode() + b"\n")
+            answer = self._answer(ANSWER_SECONDS)
+        except (BrokenPipeError, ConnectionResetError):
+            raise self._stopped() from None
         if "error" in answer:
             raise ValueError(answer["error"])
         return answer
@@ -113,12 +116,15 @@ class Serial(SerialBase):  # type: ignore[misc]
             while b"\n" not in self._text:
                 got = self._control.recv(1 << 20)
                 if not got:
-                    raise SerialException(f"the emulated board stopped: exit code {self._child.wait()}")
+                    raise self._stopped()
                 self._text += got
         except TimeoutError:
             raise SerialException(f"the emulated board did not answer in {seconds} s") from None
         line, self._text = self._text.split(b"\n", 1)
         return dict(json.loads(line))
+
+    def _stopped(self) -> SerialException:
+        return SerialException(f"the emulated board stopped: exit code {self._child.wait()}")
 
     # the serial side
 
@@ -133,8 +139,10 @@ class Serial(SerialBase):  # type: ignore[misc]
                 if not self._wait(end, reading=True):
                     break
                 continue
+            except ConnectionResetError:
+                got = b""
             if not got:
-                raise SerialException("the emulated board stopped")
+                raise self._stopped()
             data += got
         return bytes(data)
 
@@ -148,8 +156,8 @@ class Serial(SerialBase):  # type: ignore[misc]
             except BlockingIOError:
                 if not self._wait(end, reading=False):
                     raise SerialTimeoutException("Write timeout") from None
-            except OSError as error:
-                raise SerialException(f"the emulated board stopped: {error}") from error
+            except OSError:
+                raise self._stopped() from None
         return len(data)
 
     def _wait(self, end: float | None, *, reading: bool) -> bool:
