@@ -4,7 +4,7 @@ BOARD ?= nucleo_f746zg
 ARGS ?=
 BIN := .venv/bin
 # A network of the paper's size takes a second a step on the emulated board: minutes, not hours.
-LARGE := --scheme 49kb --lr 0.01 --samples 200 --held-out 100
+LARGE := --scheme 49kb --lr 0.005 --samples 200 --held-out 100
 export MCUGRAD_DATA ?= $(if $(wildcard ../shared/data),$(abspath ../shared/data))
 
 .PHONY: demo test bench bench-kernels lint format clean

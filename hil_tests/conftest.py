@@ -1,4 +1,4 @@
-"""The board under test: `pytest hil_tests --port /dev/ttyACM0 --board nucleo_f746zg`; without a port, its emulated twin."""
+"""The board under test: `pytest hil_tests --port /dev/ttyACM0 --board <id>`; else its emulated twin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deterministic figures of one training step on the emulated board: instructions, RAM and flash, beside the peers'.
+"""Exact figures of one training step on the emulated board, beside the peers': instructions, RAM, flash.
 
 Instructions count from the entry of mg_step to its return, as the peers' were counted.
 """
@@ -17,6 +17,7 @@ from rich.table import Table
 
 from mcugrad import boards, data, pipeline
 from mcugrad.build import build, size
+from mcugrad.codegen.c import write
 from mcugrad.errors import InternalError, UserError
 from mcugrad.ir.graph import Array
 from mcugrad.link.identity import Expected
@@ -30,7 +31,7 @@ DEFAULT = ("digits-tiny", "last-6")
 CASES = [DEFAULT, ("mcunet-5fps", "49kb")]
 
 # Measured on an emulated Cortex-M7 by the same count: TinyEngine 47bb283, examples/tiny_training.py, -Ofast.
-PEERS = {
+PEERS: dict[str, dict[str, dict[str, Any]]] = {
     "mcunet-5fps 49kb": {
         "TinyEngine": {
             "instructions": {"forward": 65_035_991, "backward+update": 41_335_241, "total": 106_371_232},
@@ -64,7 +65,7 @@ def measure(case: Case, board: str, folder: Path) -> dict[str, Any]:
     """Compile, build and run one step; the figures as `make bench` stores them."""
     target = boards.load(board)
     compiled = pipeline.compile_job(case.model, case.scheme, target, classes=10)
-    gen = pipeline.write(compiled.emitted, folder / "gen")
+    gen = write(compiled.emitted, folder / "gen")
     elf = build(board, gen, folder)
     counted = _step(compiled.manifest, board, elf)
     space = size(elf, target)
@@ -119,7 +120,7 @@ def _by_phase(nodes: list[dict[str, Any]], what: str, total: int) -> dict[str, i
 
 
 def run(board: str, console: Console, update: bool = False, only: str = "") -> dict[str, Any]:
-    """Measure every case whose model is here; print, write build/bench.json, and renew the baselines if asked."""
+    """Measure the cases whose model is here; print, write build/bench.json, renew the baselines if asked."""
     cases = [c for c in (Case(*pair) for pair in CASES) if c.present() and only in c.key]
     found = {c.key: measure(c, board, BUILD / "bench" / c.key.replace(" ", "-")) for c in cases}
     for key, figures in found.items():
@@ -127,7 +128,9 @@ def run(board: str, console: Console, update: bool = False, only: str = "") -> d
     BUILD.mkdir(exist_ok=True)
     (BUILD / "bench.json").write_text(json.dumps(found, indent=1) + "\n")
     if update:
-        BASELINES.write_text(json.dumps(_baselines() | {k: summary(f) for k, f in found.items()}, indent=1) + "\n")
+        BASELINES.write_text(
+            json.dumps(_baselines() | {k: summary(f) for k, f in found.items()}, indent=1) + "\n"
+        )
     return found
 
 
@@ -168,11 +171,18 @@ def _table(key: str, figures: Mapping[str, Any]) -> Table:
     instructions, macs, ram = figures["instructions"], figures["macs"], figures["ram"]
     both = instructions | {"backward+update": instructions["backward"] + instructions["update"]}
     for phase in ("forward", "backward", "update", "backward+update", "total"):
-        cells = [f"{p['instructions'].get(phase, 0):,}" if phase in p["instructions"] else "" for p in peers.values()]
+        cells = [
+            f"{p['instructions'].get(phase, 0):,}" if phase in p["instructions"] else ""
+            for p in peers.values()
+        ]
         table.add_row(f"instructions, {phase}", f"{both[phase]:,}", *cells)
     table.add_row("instructions per MAC", f"{instructions['total'] / macs['total']:.2f}")
     table.add_row("cycles, estimated", f"{figures['cycles_estimated']:,}")
     for part in ("static", "arena", "stack", "total"):
-        table.add_row(f"RAM, {part}", f"{ram[part]:,}", *(f"{p['ram'].get(part, 0):,}" if part in p["ram"] else "" for p in peers.values()))
+        table.add_row(
+            f"RAM, {part}",
+            f"{ram[part]:,}",
+            *(f"{p['ram'].get(part, 0):,}" if part in p["ram"] else "" for p in peers.values()),
+        )
     table.add_row("flash", f"{figures['flash']:,}", *(f"{p['flash']:,}" for p in peers.values()))
     return table

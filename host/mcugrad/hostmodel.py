@@ -1,4 +1,4 @@
-"""Run the generated C on this machine, node by node if wanted: the second execution that must equal the oracle."""
+"""Run the generated C on this machine, node by node if wanted: the second execution, equal to the oracle."""
 
 from __future__ import annotations
 

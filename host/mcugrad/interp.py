@@ -27,7 +27,9 @@ def walk(graph: Graph, inputs: Mapping[str, Array], state: Mapping[str, Array]) 
         yield node, env
 
 
-def run(graph: Graph, inputs: Mapping[str, Array], state: Mapping[str, Array] | None = None) -> tuple[Env, Env]:
+def run(
+    graph: Graph, inputs: Mapping[str, Array], state: Mapping[str, Array] | None = None
+) -> tuple[Env, Env]:
     """Run the whole graph; returns (all values, new state). `state` defaults to the initial one."""
     start = initial_state(graph) if state is None else dict(state)
     env: Env = dict(inputs)

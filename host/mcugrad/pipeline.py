@@ -39,8 +39,10 @@ class Compiled:
     emitted: Emitted
 
 
-def compile_model(forward: Graph, scheme: str, board: Board, dump: Dump = lambda stage, text: None) -> Compiled:
-    """Quantised graph -> checked, planned C. Raises UserError for a bad scheme, OutOfMemoryError if it cannot fit.
+def compile_model(
+    forward: Graph, scheme: str, board: Board, dump: Dump = lambda stage, text: None
+) -> Compiled:
+    """Quantised graph -> checked, planned C. UserError for a bad scheme, OutOfMemoryError if it does not fit.
 
     dump(stage, text) receives every stage: import, differentiate, optimise, calibrate, plan, emit.
     """

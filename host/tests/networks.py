@@ -17,7 +17,9 @@ class Net:
         self.b = Builder(name)
         self.at = self.b.input("x", DType.S8, shape, Quant(2 / 255, int(self.rng.choice([-128, 0, 5]))))
 
-    def conv(self, layer: str, co: int, k: int, stride: int = 1, depthwise: bool = False, relu: bool = True) -> Net:
+    def conv(
+        self, layer: str, co: int, k: int, stride: int = 1, depthwise: bool = False, relu: bool = True
+    ) -> Net:
         ci = self.b.value(self.at).shape[2]
         co = ci if depthwise else co
         shape = (k, k, ci) if depthwise else (co, k, k, ci)

@@ -48,7 +48,10 @@ def assert_same_training(made: Image, steps: int, lr: float, x: Callable[[int], 
         for step in range(steps):
             label = step % classes
             env, state = interp.run(compiled.graph, {"x": x(step)} | interp.scalars(label, lr), state)
-            on_host, on_board = host.step(x(step), label, lr), board.train(step + 1, x(step).tobytes(), label, lr)
+            on_host, on_board = (
+                host.step(x(step), label, lr),
+                board.train(step + 1, x(step).tobytes(), label, lr),
+            )
             losses = {env["loss"][0].tobytes(), np.float32(on_host.loss).tobytes()}
             assert losses == {np.float32(on_board["loss"]).tobytes()}, f"step {step}"
             assert env["predicted"][0] == on_host.predicted == on_board["predicted"], f"step {step}"

@@ -1,4 +1,4 @@
-"""A planned training graph -> model.h, model.c, params.h, params.c and manifest.json, the same bytes each time."""
+"""A planned training graph -> model.[hc], params.[hc] and manifest.json, the same bytes each time."""
 
 from __future__ import annotations
 
@@ -197,9 +197,8 @@ def _pointers(graph: Graph, plan: Plan, c: Mapping[str, str]) -> str:
     for name, offset in plan.offsets.items():
         v = graph.value(name)
         kind = C_TYPES[v.dtype]
-        lines.append(
-            f"static {kind} *const {c[name]} = ({kind} *)(mg_arena + {offset}); /* {v.dtype.value}{list(v.shape)} */"
-        )
+        about = f"/* {v.dtype.value}{list(v.shape)} */"
+        lines.append(f"static {kind} *const {c[name]} = ({kind} *)(mg_arena + {offset}); {about}")
     return "\n".join(lines) + "\n"
 
 

@@ -18,7 +18,9 @@ C_TYPES = {
     DType.F32: "float",
     DType.BITS: "uint8_t",
 }
-KEYWORDS = frozenset("auto break case char const do double else float for if int long return static void".split())
+KEYWORDS = frozenset(
+    "auto break case char const do double else float for if int long return static void".split()
+)
 COLUMNS = 100
 
 

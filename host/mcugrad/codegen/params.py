@@ -37,7 +37,7 @@ def state_layout(graph: Graph) -> tuple[Member, ...]:
 def params_header(graph: Graph, c: Mapping[str, str]) -> str:
     scales = scale_states(graph)
     lines = [HEAD.format(what=f"parameters of {graph.name}"), "#ifndef MG_PARAMS_H\n#define MG_PARAMS_H\n"]
-    lines += ["#include <stdint.h>\n\n#include \"types.h\"\n", "struct mg_state {"]
+    lines += ['#include <stdint.h>\n\n#include "types.h"\n', "struct mg_state {"]
     for m in state_layout(graph):
         kind = "mg_scale" if m.name in scales else C_TYPES[m.dtype]
         extent = "" if m.name in scales else f"[{m.size // m.dtype.numpy.itemsize}]"
@@ -61,7 +61,7 @@ def params_source(graph: Graph, c: Mapping[str, str]) -> str:
         lines.append(f"    .{c[m.name]} = {inner},")
     lines.append("};\n")
     for m in state_layout(graph):
-        lines.append(f"_Static_assert(offsetof(struct mg_state, {c[m.name]}) == {m.offset}, \"layout\");")
+        lines.append(f'_Static_assert(offsetof(struct mg_state, {c[m.name]}) == {m.offset}, "layout");')
     lines.append(f'_Static_assert(sizeof(struct mg_state) == {state_bytes(graph)}, "layout");\n')
     return "\n".join(lines)
 

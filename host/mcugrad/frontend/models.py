@@ -1,4 +1,4 @@
-"""Where a model's name leads: the embedded default, the paper's three, or a file that `mcugrad import` wrote."""
+"""Where a model's name leads: the embedded default, the paper's three, or a file of store.save."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A whole computation in executable order. `outputs` maps a role (loss, predicted...) to a value's name."""
+    """A whole computation in executable order. `outputs`: role (loss, predicted...) -> value's name."""
 
     name: str
     inputs: tuple[Value, ...]

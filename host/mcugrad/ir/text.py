@@ -14,7 +14,9 @@ from mcugrad.errors import UserError
 from mcugrad.ir.graph import Array, DType, Graph, Node, Param, Quant, ScaleRef, Value
 
 VALUE = re.compile(r"%(?P<name>[^\s:]+):(?P<dtype>\w+)\[(?P<shape>[\d,]*)\](?:<(?P<quant>[^>]*)>)?")
-NODE = re.compile(r'^  (?P<outs>.*?)(?: = )?(?P<op>\w+) "(?P<layer>[^"]*)" \((?P<ins>[^)]*)\) (?P<attrs>\{.*\})$')
+NODE = re.compile(
+    r'^  (?P<outs>.*?)(?: = )?(?P<op>\w+) "(?P<layer>[^"]*)" \((?P<ins>[^)]*)\) (?P<attrs>\{.*\})$'
+)
 
 
 def print_graph(graph: Graph) -> str:
@@ -92,7 +94,9 @@ def parse_graph(text: str, arrays: Mapping[str, Array]) -> Graph:
 
 
 def _bad(line: str, number: int) -> UserError:
-    return UserError(f"not a graph line: {line.strip()[:80]}", f"line {number}", "see ir/text.py for the form")
+    return UserError(
+        f"not a graph line: {line.strip()[:80]}", f"line {number}", "see ir/text.py for the form"
+    )
 
 
 def _parse_value(text: str, number: int) -> Value:
@@ -107,7 +111,11 @@ def _parse_quant(text: str | None) -> Quant | ScaleRef | None:
     if text is None:
         return None
     first, second = text.split()
-    return ScaleRef(first, int(second)) if second[0] in "+-" and not _is_number(first) else Quant(float(first), int(second))
+    return (
+        ScaleRef(first, int(second))
+        if second[0] in "+-" and not _is_number(first)
+        else Quant(float(first), int(second))
+    )
 
 
 def _is_number(text: str) -> bool:
@@ -118,7 +126,9 @@ def _parse_param(line: str, number: int, arrays: Mapping[str, Array]) -> Param:
     value, (kind, stamp) = _parse_value(line, number), line.split()[-2:]
     if value.name not in arrays or digest(arrays[value.name]) != stamp:
         raise UserError(
-            f"the content of param {value.name} is missing or differs", f"line {number}", "pass the matching arrays"
+            f"the content of param {value.name} is missing or differs",
+            f"line {number}",
+            "pass the matching arrays",
         )
     return Param(value, arrays[value.name], kind == "trained")
 

@@ -92,7 +92,9 @@ def conv2d_db(da: Array, **_: Any) -> tuple[Array]:
 
 
 def _out_shape(ins: Sequence[Value], attrs: Attrs, kernel: tuple[int, ...], channels: int) -> Shapes:
-    h, w = ((n + 2 * attrs["pad"] - k) // attrs["stride"] + 1 for n, k in zip(ins[0].shape, kernel, strict=False))
+    h, w = (
+        (n + 2 * attrs["pad"] - k) // attrs["stride"] + 1 for n, k in zip(ins[0].shape, kernel, strict=False)
+    )
     return ((h, w, channels), (h, w, channels))
 
 

@@ -25,7 +25,15 @@ def scale_dx(dy: Array, *, m: int, **_: Any) -> tuple[Array]:
 
 
 def sum_dx(
-    a: Array, b: Array, a_scale: Array, b_scale: Array, dx_scale: Array, *, offset_a: int, offset_b: int, **_: Any
+    a: Array,
+    b: Array,
+    a_scale: Array,
+    b_scale: Array,
+    dx_scale: Array,
+    *,
+    offset_a: int,
+    offset_b: int,
+    **_: Any,
 ) -> tuple[Array, ...]:
     exps = int(a_scale[0]) + offset_a, int(b_scale[0]) + offset_b
     top = max(exps)

@@ -71,7 +71,8 @@ def power_of_two(e: int) -> np.float32:
 def round_away(u: Array) -> Array:
     """float32 -> int64, half away from zero, after clipping to +-2^30; not-a-number becomes 0."""
     u = np.where(np.isnan(u), F32(0), np.clip(u, F32(-BIAS_MAX), F32(BIAS_MAX))).astype(np.float32)
-    return np.trunc(u + np.where(u >= 0, F32(0.5), F32(-0.5))).astype(np.int64)
+    whole: Array = np.trunc(u + np.where(u >= 0, F32(0.5), F32(-0.5)))
+    return whole.astype(np.int64)
 
 
 def _horner(coefficients: list[float], x: np.float32) -> np.float32:

@@ -60,13 +60,24 @@ def _gradient(g: Gradients, node: Node) -> None:
         g.update("head", (w, b), (dlogits, x), node=node)
     if g.needed(x):
         state = g.scale_state(f"{node.layer}.dx_scale")
-        real = g.node("linear_dx", node.layer, Value(f"{node.layer}.df", DType.F32, g.value(x).shape), (dlogits, w), **attrs)
+        real = g.node(
+            "linear_dx",
+            node.layer,
+            Value(f"{node.layer}.df", DType.F32, g.value(x).shape),
+            (dlogits, w),
+            **attrs,
+        )
         out = Value(f"{node.layer}.dx", DType.S16, g.value(x).shape, ScaleRef(state, 0))
         g.add(x, g.node("quantise_dx", node.layer, out, (real, state)))
 
 
 def _fields(w: Value, attrs: Attrs) -> Fields:
-    return {"features": w.shape[1], "classes": w.shape[0], "zero": attrs["zero"], "scale": float(F32(attrs["scale"]))}
+    return {
+        "features": w.shape[1],
+        "classes": w.shape[0],
+        "zero": attrs["zero"],
+        "scale": float(F32(attrs["scale"])),
+    }
 
 
 def _size(ins: Sequence[Value], outs: Sequence[Value]) -> int:

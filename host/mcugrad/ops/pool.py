@@ -13,9 +13,7 @@ from mcugrad.ops import fixed
 from mcugrad.ops.op import Attrs, Fields, Gradients, gradient_multiplier, register, shifted
 
 
-def avgpool(
-    x: Array, *, mult: int, shift: int, zero_in: int, zero_out: int, **_: Any
-) -> tuple[Array]:
+def avgpool(x: Array, *, mult: int, shift: int, zero_in: int, zero_out: int, **_: Any) -> tuple[Array]:
     acc = x.sum(axis=(0, 1), dtype=np.int64) - x.shape[0] * x.shape[1] * zero_in
     return (fixed.requantise(acc, mult, shift, zero_out)[0],)
 

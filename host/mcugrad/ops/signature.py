@@ -37,7 +37,8 @@ def _fits(what: str, values: Sequence[Value], args: Sequence[Arg]) -> str | None
         return f"{len(values)} {what}s, the op takes {needed} to {len(args)}"
     for value, arg in zip(values, args, strict=False):
         if value.dtype is not arg.dtype or (arg.scale and value.shape != (4,)):
-            return f"{what} {value.name} is {value.dtype.value}{value.shape}, the op wants {arg.name}:{arg.dtype.value}"
+            has = f"{value.dtype.value}{value.shape}"
+            return f"{what} {value.name} is {has}, the op wants {arg.name}:{arg.dtype.value}"
     return None
 
 

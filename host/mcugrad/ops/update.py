@@ -34,7 +34,16 @@ def _per_channel(coef: Array, dw: Array, inner: int) -> Array:
 
 
 def sgd(
-    w: Array, frac: Array, dw: Array, coef: Array, da_scale: Array, lr: Array, *, offset: int, inner: int, **_: Any
+    w: Array,
+    frac: Array,
+    dw: Array,
+    coef: Array,
+    da_scale: Array,
+    lr: Array,
+    *,
+    offset: int,
+    inner: int,
+    **_: Any,
 ) -> tuple[Array, Array]:
     return _move8(w, frac, _step(dw, _per_channel(coef, dw, inner), da_scale, lr, offset))
 
@@ -69,7 +78,7 @@ def sgd_bias(
 
 
 def _fields(ins: Sequence[Value], outs: Sequence[Value], attrs: Attrs) -> Fields:
-    """co output channels; n weights each, or with `inner` n positions of co channels each; last: last axis."""
+    """co channels; n weights each, or with `inner` n positions of co channels each; last: last axis."""
     w, inner = ins[0], attrs.get("inner", 1)
     co = w.shape[-1] if inner else w.shape[0]
     trained = ins[6].size if len(ins) > 6 else 0
@@ -92,5 +101,7 @@ def _register(name: str, ins: str, inout: str, ref: Any) -> None:
 
 
 _register("sgd", "w:s8 frac:s8 dw:s32 coef:f32 da_scale:scale lr:f32", "w frac", sgd)
-_register("sgd_partial", "w:s8 frac:s8 dw:s32 coef:f32 da_scale:scale lr:f32 index:s32", "w frac", sgd_partial)
+_register(
+    "sgd_partial", "w:s8 frac:s8 dw:s32 coef:f32 da_scale:scale lr:f32 index:s32", "w frac", sgd_partial
+)
 _register("sgd_bias", "b:s32 frac:s8 db:s32 coef:f32 da_scale:scale lr:f32", "b frac", sgd_bias)

@@ -36,7 +36,9 @@ def _bias(b: Builder, u: Update) -> None:
     node, (bias,) = u.about["node"], u.params
     unit = b.value(node.ins[0]).quant
     assert isinstance(unit, Quant)
-    coef = b.param(f"{node.layer}.b_coef", DType.F32, _qas(unit.scale * _scales(node.attrs), node.attrs["dead"]))
+    coef = b.param(
+        f"{node.layer}.b_coef", DType.F32, _qas(unit.scale * _scales(node.attrs), node.attrs["dead"])
+    )
     frac = b.param(f"{bias}_frac", DType.S8, np.zeros(b.value(bias).shape, np.int8), trained=True)
     _train(b, bias)
     state, offset = _exponent(u)

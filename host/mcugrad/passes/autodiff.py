@@ -1,6 +1,6 @@
 """Differentiate at compile time: a forward graph and the updates asked for -> forward and backward graph.
 
-Each op's rule appends its gradient nodes; gradients that meet are summed; what no update needs is never built.
+Each op's rule appends its gradient nodes; gradients that meet are summed; what no update needs is not built.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Fit:
 
 
 def fit(graph: Graph, plan: Plan, board: Board) -> Fit:
-    """Lay the parts into the board's regions; OutOfMemoryError says by how much and which buffers are alive."""
+    """Lay the parts into the board's regions; OutOfMemoryError says by how much, and what is alive."""
     state = state_bytes(graph)
     marks = MARK * (len(plan.order) + 1)
     parts = {
@@ -72,7 +72,8 @@ def _too_large(graph: Graph, plan: Plan, board: Board, region: Region) -> OutOfM
     parts = ", ".join(f"{name} {size:,}" for name, size in region.parts.items())
     live = "; ".join(f"{name} {size:,}" for name, size in at_peak(graph, plan)[:5])
     return OutOfMemoryError(
-        f"{graph.name} needs {region.used:,} bytes of {region.memory.name}, {over:,} more than {board.name} has",
+        f"{graph.name} needs {region.used:,} bytes of {region.memory.name}, "
+        f"{over:,} more than {board.name} has",
         f"{parts}; alive at the peak: {live}",
         "choose a smaller scheme (mcugrad plan --scheme ...), a smaller model or a larger board",
     )

@@ -16,7 +16,9 @@ def describe(graph: Graph, plan: Plan, fit: Fit) -> str:
         lines.append(f"{memory.name:8} {region.used:>9,} of {memory.size:,} bytes")
         lines += [f"  {name:15} {size:>9,}" for name, size in region.parts.items()]
     gap = plan.arena_bytes - plan.bound
-    lines.append(f"arena {plan.arena_bytes:,}; no placement of this order can go below {plan.bound:,} (gap {gap:,})")
+    lines.append(
+        f"arena {plan.arena_bytes:,}; no placement of this order can go below {plan.bound:,} (gap {gap:,})"
+    )
     node = plan.order[peak_node(plan)]
     lines.append(f"peak at {node.layer} ({node.op}); alive there:")
     lines += [f"  {size:>9,}  {name}" for name, size in at_peak(graph, plan)]

@@ -1,4 +1,4 @@
-"""Node order: dependencies from program order, updates as early as they may, several orders to choose from."""
+"""Node order: dependencies from program order, updates as early as may be, several orders to choose from."""
 
 from __future__ import annotations
 

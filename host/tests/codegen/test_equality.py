@@ -27,7 +27,12 @@ def host_model(compiled: Compiled, folder: Path) -> HostModel:
 
 
 def assert_equal_steps(
-    compiled: Compiled, model: HostModel, steps: int, lr: float, x: Callable[[int], Array], every_value: bool = True
+    compiled: Compiled,
+    model: HostModel,
+    steps: int,
+    lr: float,
+    x: Callable[[int], Array],
+    every_value: bool = True,
 ) -> None:
     """Both take the same steps; all values and all trained tensors are equal bit for bit."""
     graph, offsets = compiled.graph, compiled.plan.offsets
@@ -43,7 +48,9 @@ def assert_equal_steps(
     for step in range(steps):
         env, state = interp.run(graph, {"x": x(step)} | interp.scalars(step % classes, lr), state)
         result = model.step(x(step), step % classes, lr)
-        assert np.float32(result.loss) == env["loss"][0] and result.predicted == env["predicted"][0], f"step {step}"
+        assert np.float32(result.loss) == env["loss"][0] and result.predicted == env["predicted"][0], (
+            f"step {step}"
+        )
         for name, value in seen.items():
             assert np.array_equal(value, env[name]), f"step {step}: {name}"
         for name, value in model.state().items():

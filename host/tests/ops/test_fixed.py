@@ -56,7 +56,7 @@ def test_biases_carry_their_fraction(b: int, frac: int, step: float) -> None:
 
 
 def test_tiny_updates_add_up() -> None:
-    """A hundred steps of a hundredth of a unit move an int8 weight by one; truncation would move it by none."""
+    """Many steps of a hundredth of a unit move an int8 weight by one; truncation would move it by none."""
     w, frac = np.array([[5]], np.int8), np.array([[0]], np.int8)
     scale, lr = np.array([0, 0, 0, 0], np.int32), np.array([1], F32)
     for _ in range(100):

@@ -95,7 +95,9 @@ def test_too_large_says_by_how_much_and_what() -> None:
     graph = training_graph(small(), "full")
     placed = plan(graph)
     board = boards.load("nucleo_f746zg")
-    tight = replace(board, ram=(replace(board.ram[0], size=10_000),), place={**dict.fromkeys(board.place, "DTCM")})
+    tight = replace(
+        board, ram=(replace(board.ram[0], size=10_000),), place={**dict.fromkeys(board.place, "DTCM")}
+    )
     with pytest.raises(OutOfMemoryError, match=r"bytes of DTCM, [\d,]+ more than") as error:
         fit(graph, placed, tight)
     assert at_peak(graph, placed)[0][0] in str(error.value)

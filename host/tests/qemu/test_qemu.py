@@ -1,4 +1,4 @@
-"""A second opinion: QEMU's Cortex-M7, another emulator and another map, trains to the same bits as this machine."""
+"""A second opinion: QEMU's Cortex-M7, another emulator and map, trains to the same bits as this machine."""
 
 from __future__ import annotations
 
