@@ -1,30 +1,25 @@
-"""A job -> a run folder: compile, build, connect, train, fetch the weights back, report."""
+"""A job -> a run's folder: train on the board, fetch the weights back, report. A run that was cut goes on."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mcugrad import boards, build, config, pipeline, report
-from mcugrad.boards import Board
-from mcugrad.config import EMULATED, Job
+from mcugrad import config, pipeline, report
+from mcugrad.config import Job
 from mcugrad.errors import InternalError, MismatchError, UserError
 from mcugrad.frontend import store
 from mcugrad.ir import DType
 from mcugrad.ir.graph import Array
-from mcugrad.link.identity import Expected
-from mcugrad.link.ports import emulated
 from mcugrad.link.session import Session
-from mcugrad.pipeline import Compiled
-from mcugrad.sources import Source, Split, open_source
+from mcugrad.prepare import Prepared, prepare, stage
 from mcugrad.telemetry import Telemetry
-from mcugrad.train import Tell, Trainer
+from mcugrad.train import Outcome, Tell, Trainer
 
 JOB, TELEMETRY, WEIGHTS = "job.toml", "telemetry.sqlite", "weights.safetensors"
 
@@ -35,93 +30,23 @@ class StoppedError(UserError):
     exit_code = 130
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A job that is compiled and built: all that is needed to train."""
-
-    job: Job
-    board: Board
-    compiled: Compiled
-    elf: Path
-    split: Split
-
-    @property
-    def port(self) -> str:
-        """The port to open: the emulated board runs this very image."""
-        port = self.job.board.port
-        bare = port == EMULATED or port.rstrip("/") in ("emu:", f"emu://{self.board.id}")
-        return emulated(self.board.id, self.elf) if bare else port
-
-    @property
-    def expected(self) -> Expected:
-        m, fit = self.compiled.manifest, self.compiled.fit
-        return Expected(
-            self.board.id,
-            m["model"],
-            m["hash"],
-            m["input"]["bytes"],
-            m["state_bytes"],
-            fit.arena,
-            fit.statics,
-        )
-
-
 def train(job: Job, tell: Tell) -> Path:
     """Run a new job to its end; returns the run's folder."""
     ready = prepare(job, tell)
     with connected(ready, tell) as session:
         folder = _new_folder(job)
         log = Telemetry.create(folder / TELEMETRY, **_about(ready, session))
-        return _finish(ready, session, log, folder, tell)
+        return _train(ready, session, log, folder, tell)
 
 
 def resume(folder: Path, flags: Mapping[str, Any], tell: Tell) -> Path:
     """Go on with a run that was cut; it ends as if it had not been. Only the port may differ."""
     log = Telemetry.open(folder / TELEMETRY)
-    if log.run["status"] == "done":
-        raise UserError("this run is complete", str(folder), "start a new one without --resume")
-    others = sorted(name for name, value in flags.items() if value is not None and name != "port")
-    if others:
-        fix = "leave them out; the run's own job.toml decides"
-        raise UserError(f"--{', --'.join(others)} cannot change in a resumed run", "command line", fix)
+    _check_resumable(log, folder, flags)
     ready = prepare(config.load(folder / JOB, {"port": flags.get("port")}), tell)
-    was, now = log.run["manifest"]["hash"], ready.compiled.manifest["hash"]
-    if was != now:
-        what = f"the model compiles to another one now: {now}, the run began with {was}"
-        raise MismatchError(what, str(folder), "check out the version that the run began with")
+    _check_same(log, folder, ready)
     with connected(ready, tell) as session:
-        return _finish(ready, session, log, folder, tell)
-
-
-def prepare(job: Job, tell: Tell) -> Prepared:
-    """Read the data, compile the model, build the image."""
-    board, source = boards.load(job.board.id), open_source(job.data.source, job.data.seed)
-    tell(_start(job, board, source))
-    with stage("compile", tell) as say:
-        compiled = pipeline.compile_job(
-            job.model.name, job.model.scheme, board, len(source.classes), job.data.seed
-        )
-        m = compiled.manifest
-        say(f"{len(m['nodes'])} nodes, {len(m['state'])} trained tensors")
-    fit = compiled.fit
-    tell(
-        {
-            "event": "memory",
-            "static": fit.statics,
-            "arena": fit.arena,
-            "stack": fit.stack,
-            "ram": board.ram_bytes,
-        }
-    )
-    with stage("data", tell) as say:
-        split = _some(source.split(tuple(m["input"]["shape"])), job)
-        say(
-            f"{len(split.train)} training and {len(split.test)} held-out images, {len(split.classes)} classes"
-        )
-    with stage("build", tell) as say:
-        elf = build.build(board.id, pipeline.generate(compiled, board.id))
-        say(f"{build.size(elf, board).flash / 1024:.1f} KB flash, {elf}")
-    return Prepared(job, board, compiled, elf, split)
+        return _train(ready, session, log, folder, tell)
 
 
 @contextmanager
@@ -137,16 +62,6 @@ def connected(ready: Prepared, tell: Tell) -> Iterator[Session]:
         session.close()
 
 
-@contextmanager
-def stage(name: str, tell: Tell) -> Iterator[Callable[[str], None]]:
-    """Tells one line with the time it took; the block says what came out."""
-    said: list[str] = []
-    began = time.monotonic()
-    yield said.append
-    seconds = time.monotonic() - began
-    tell({"event": "stage", "name": name, "text": f"{said[-1]}, {seconds:.1f} s", "seconds": seconds})
-
-
 def state_tensors(manifest: Mapping[str, Any], state: bytes) -> dict[str, Array]:
     """The trained state's bytes -> its tensors by name."""
     if len(state) != manifest["state_bytes"]:
@@ -158,19 +73,23 @@ def state_tensors(manifest: Mapping[str, Any], state: bytes) -> dict[str, Array]
     return tensors
 
 
-def _finish(ready: Prepared, session: Session, log: Telemetry, folder: Path, tell: Tell) -> Path:
+def _train(ready: Prepared, session: Session, log: Telemetry, folder: Path, tell: Tell) -> Path:
     trainer = Trainer(session, ready.split, ready.job.train, ready.job.data.seed, log, tell)
     with _kept(trainer, log, folder, tell):
         outcome = trainer.run()
-    graph = pipeline.trained_graph(ready.compiled, state_tensors(ready.compiled.manifest, outcome.state))
-    store.save(graph, folder / WEIGHTS)
+    tensors = state_tensors(ready.compiled.manifest, outcome.state)
+    store.save(pipeline.trained_graph(ready.compiled, tensors), folder / WEIGHTS)
     log.end("done")
+    _report(log, folder, outcome, tell)
+    return folder
+
+
+def _report(log: Telemetry, folder: Path, outcome: Outcome, tell: Tell) -> None:
     page, picture = report.write(log, folder)
     log.close()
     found = {"report": page, "picture": picture, "telemetry": folder / TELEMETRY, "weights": folder / WEIGHTS}
     paths = {name: str(path) for name, path in found.items()}
     tell({"event": "end", "before": outcome.before, "after": outcome.after, "run": str(folder), **paths})
-    return folder
 
 
 @contextmanager
@@ -197,37 +116,34 @@ def _saved(trainer: Trainer, log: Telemetry, folder: Path, status: str) -> tuple
     return where, f"python host/train_on_board.py --resume {folder}"
 
 
-def _start(job: Job, board: Board, source: Source) -> dict[str, Any]:
-    about = {"model": job.model.name, "scheme": job.model.scheme, "data": job.data.source, "board": board.id}
-    return {
-        "event": "start",
-        **about,
-        "classes": list(source.classes),
-        "port": job.board.port,
-        "seed": job.data.seed,
-    }
+def _check_resumable(log: Telemetry, folder: Path, flags: Mapping[str, Any]) -> None:
+    if log.run["status"] == "done":
+        raise UserError("this run is complete", str(folder), "start a new one without --resume")
+    others = sorted(name for name, value in flags.items() if value is not None and name != "port")
+    if others:
+        fix = "leave them out; the run's own job.toml decides"
+        raise UserError(f"--{', --'.join(others)} cannot change in a resumed run", "command line", fix)
 
 
-def _some(split: Split, job: Job) -> Split:
-    data = job.data
-    train, test = split.train.some(data.samples, data.seed), split.test.some(data.held_out, data.seed)
-    return Split(train, test, split.classes)
+def _check_same(log: Telemetry, folder: Path, ready: Prepared) -> None:
+    was, now = log.run["manifest"]["hash"], ready.compiled.manifest["hash"]
+    if was != now:
+        what = f"the model compiles to another one now: {now}, the run began with {was}"
+        raise MismatchError(what, str(folder), "check out the version that the run began with")
+    if log.run["board"]["data_crc"] != ready.data_crc:
+        what = "the images are not those that the run began with"
+        raise MismatchError(what, ready.job.data.source, "put them back, or start a new run without --resume")
 
 
 def _about(ready: Prepared, session: Session) -> dict[str, Any]:
-    board, split = ready.board, ready.split
-    regions = [
-        {"name": r.memory.name, "size": r.memory.size, "parts": dict(r.parts)}
-        for r in ready.compiled.fit.regions
-    ]
+    """What the database keeps of a run beside its steps."""
+    board, split, regions = ready.board, ready.split, ready.compiled.fit.regions
     about = {"id": board.id, "name": board.name, "cpu_hz": session.welcome["cpu_hz"], "port": session.port}
-    about |= {"emulated": session.emulated, "train": len(split.train), "test": len(split.test)}
-    return {
-        "job": ready.job.model_dump(mode="json"),
-        "manifest": ready.compiled.manifest,
-        "board": about,
-        "memory": regions,
-    }
+    about |= {"emulated": session.emulated, "data_crc": ready.data_crc}
+    about |= {"train": len(split.train), "test": len(split.test), "classes": split.classes}
+    memory = [{"name": r.memory.name, "size": r.memory.size, "parts": dict(r.parts)} for r in regions]
+    job = ready.job.model_dump(mode="json")
+    return {"job": job, "manifest": dict(ready.compiled.manifest), "board": about, "memory": memory}
 
 
 def _new_folder(job: Job) -> Path:

@@ -17,6 +17,7 @@ View = Callable[[Event], None]
 
 _SILENT_IN_JSON = {"evaluating"}
 _PLAIN_SECONDS = 5.0
+_WIDE = 116  # columns that the live line needs
 
 
 def view(as_json: bool) -> View:
@@ -91,7 +92,8 @@ class LiveView(PlainView):
         self._kind = ""
 
     def on_step(self, event: Event) -> None:
-        self._advance("training", event["step"], event["total"], describe(event))
+        text = describe(event, wide=self.console.width >= _WIDE)
+        self._advance("training", event["step"], event["total"], text)
 
     def on_evaluating(self, event: Event) -> None:
         self._advance("held out", event["done"], event["total"], "")
@@ -117,7 +119,7 @@ class LiveView(PlainView):
         self._stop()
         columns = (
             TextColumn("  {task.description}"),
-            BarColumn(24),
+            BarColumn(24 if self.console.width >= _WIDE else 8),
             MofNCompleteColumn(),
             TextColumn("{task.fields[text]}"),
         )
@@ -133,10 +135,12 @@ class LiveView(PlainView):
         self._bar, self._kind = None, ""
 
 
-def describe(step: Event) -> str:
-    """Loss, accuracy, latency, memory and link of one step, in a line."""
+def describe(step: Event, wide: bool = True) -> str:
+    """Loss, accuracy, latency, memory and link of one step, in a line; the first three where it is narrow."""
     learning = f"loss [bold]{step['smooth_loss']:.3f}[/]  acc [bold]{step['accuracy']:.1%}[/]"
     cost = f"{1000 * step['latency_s']:.0f} ms"
+    if not wide:
+        return f"{learning}  [dim]{cost}[/]"
     memory = f"SRAM {kb(step['peak_sram'])} + stack {kb(step['stack_high'])}"
     return f"{learning}  [dim]{cost}  {memory}[/]  {link(step['link'])}"
 

@@ -17,11 +17,14 @@ FLOORS = [
     {"plan"},
     {"codegen"},
     {"hostlib", "build", "flash"},
-    {"hostmodel", "telemetry", "report"},
+    {"hostmodel", "telemetry"},
+    {"report"},
     {"pipeline"},
-    {"train"},
-    {"bench"},
-    {"cli", "__main__"},
+    {"train", "view"},
+    {"prepare"},
+    {"run", "bench"},
+    {"cli"},
+    {"__main__"},
 ]
 TORCH = {"frontend/from_torch.py", "frontend/pretrain.py"}
 
@@ -74,5 +77,7 @@ def test_the_gpl_engine_stays_in_its_process() -> None:
 
 def test_files_stay_readable() -> None:
     """Near two hundred lines; the limit leaves room for a table."""
-    long = {str(p.relative_to(PACKAGE)): n for _, p in files() if (n := len(p.read_text().splitlines())) > 320}
+    long = {
+        str(p.relative_to(PACKAGE)): n for _, p in files() if (n := len(p.read_text().splitlines())) > 320
+    }
     assert not long

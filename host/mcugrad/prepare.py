@@ -1,0 +1,100 @@
+"""A job -> everything that training needs: the data, the compiled model, the image."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcugrad import boards, build, pipeline
+from mcugrad.boards import Board
+from mcugrad.config import EMULATED, Job
+from mcugrad.link.identity import Expected
+from mcugrad.link.ports import emulated
+from mcugrad.pipeline import Compiled
+from mcugrad.sources import Source, Split, open_source
+from mcugrad.train import Tell
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job that is compiled and built."""
+
+    job: Job
+    board: Board
+    compiled: Compiled
+    elf: Path
+    split: Split
+
+    @property
+    def port(self) -> str:
+        """The port to open; an emulated board runs this very image."""
+        port, twin = self.job.board.port, f"emu://{self.board.id}"
+        return emulated(self.board.id, self.elf) if port in (EMULATED, "emu://", twin) else port
+
+    @property
+    def expected(self) -> Expected:
+        """What the firmware must say of itself."""
+        m, fit = self.compiled.manifest, self.compiled.fit
+        sizes = (m["input"]["bytes"], m["state_bytes"], fit.arena, fit.statics)
+        return Expected(self.board.id, m["model"], m["hash"], *sizes)
+
+    @property
+    def data_crc(self) -> int:
+        """Of all images and labels in order: a resumed run must find the same."""
+        crc = 0
+        for part in (self.split.train, self.split.test):
+            crc = zlib.crc32(part.labels.tobytes(), zlib.crc32(part.pixels.tobytes(), crc))
+        return crc
+
+
+def prepare(job: Job, tell: Tell) -> Prepared:
+    """Read the data, compile the model, build the image; each stage is told."""
+    board = boards.load(job.board.id)
+    tell({"event": "start", **_about(job)})
+    with stage("data", tell) as say:
+        source = open_source(job.data.source, job.data.seed)
+        say(f"{source.name}, {len(source.classes)} classes")
+    compiled = _compile(job, board, len(source.classes), tell)
+    with stage("images", tell) as say:
+        split = _split(source, compiled, job)
+        say(f"{len(split.train)} to learn from, {len(split.test)} held out")
+    with stage("build", tell) as say:
+        elf = build.build(board.id, pipeline.generate(compiled, board.id))
+        say(f"{build.size(elf, board).flash / 1024:.1f} KB flash, {elf}")
+    return Prepared(job, board, compiled, elf, split)
+
+
+def _about(job: Job) -> dict[str, str | int]:
+    about = {"model": job.model.name, "scheme": job.model.scheme, "data": job.data.source}
+    return {**about, "board": job.board.id, "port": job.board.port, "seed": job.data.seed}
+
+
+def _compile(job: Job, board: Board, classes: int, tell: Tell) -> Compiled:
+    with stage("compile", tell) as say:
+        compiled = pipeline.compile_job(job.model.name, job.model.scheme, board, classes, job.data.seed)
+        say(f"{len(compiled.manifest['nodes'])} nodes, {len(compiled.manifest['state'])} tensors trained")
+    fit = compiled.fit
+    sizes = {"static": fit.statics, "arena": fit.arena, "stack": fit.stack, "ram": board.ram_bytes}
+    tell({"event": "memory", **sizes})
+    return compiled
+
+
+def _split(source: Source, compiled: Compiled, job: Job) -> Split:
+    height, width, channels = compiled.manifest["input"]["shape"]
+    split, data = source.split((height, width, channels)), job.data
+    train, test = split.train.some(data.samples, data.seed), split.test.some(data.held_out, data.seed)
+    return Split(train, test, split.classes)
+
+
+@contextmanager
+def stage(name: str, tell: Tell) -> Iterator[Callable[[str], None]]:
+    """Tells one line with the time it took; the block says what came out."""
+    said: list[str] = []
+    began = time.monotonic()
+    yield said.append
+    seconds = time.monotonic() - began
+    tell({"event": "stage", "name": name, "text": f"{said[-1]}, {seconds:.1f} s", "seconds": seconds})
