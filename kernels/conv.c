@@ -34,6 +34,11 @@ static int32_t window(const int8_t *x, const int8_t *w, mg_taps rows, mg_taps co
 
 void mg_conv2d_s8(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
                   const int32_t *m, const mg_conv_params *p) {
+    int pointwise = p->kernel_h * p->kernel_w * p->stride == 1 && p->pad == 0 && p->out_h * p->out_w > 1;
+    if (MG_FAST && pointwise && p->in_c % 4 == 0 && p->out_c % 2 == 0 && p->shift == 0) {
+        mg_conv2d_s8__1x1(y, mask, x, w, b, m, p);
+        return;
+    }
     int32_t per_channel = p->kernel_h * p->kernel_w * p->in_c;
     mg_clear_bits(mask, p->out_h * p->out_w * p->out_c);
     for (int32_t oy = 0; oy < p->out_h; oy++)
@@ -70,6 +75,12 @@ static void depthwise_pixel(int8_t *y, uint8_t *mask, const int8_t *x, const int
 
 void mg_depthwise_conv2d_s8(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
                             const int32_t *m, const mg_conv_params *p) {
+    int usual = p->kernel_h == p->kernel_w && p->kernel_w % 2 && p->kernel_w > 1 && p->kernel_w <= 7 &&
+                p->stride <= 2;
+    if (MG_FAST && usual && p->in_c % 4 == 0 && p->shift == 0) {
+        mg_depthwise_conv2d_s8__4(y, mask, x, w, b, m, p);
+        return;
+    }
     mg_clear_bits(mask, p->out_h * p->out_w * p->out_c);
     for (int32_t oy = 0; oy < p->out_h; oy++)
         for (int32_t ox = 0; ox < p->out_w; ox++)

@@ -63,6 +63,11 @@ static inline void mg_put_bit(uint8_t *bits, int32_t i, int set) {
     bits[i >> 3] = (uint8_t)(bits[i >> 3] | set << (i & 7));
 }
 
+/* Several bits at once, which must not pass a byte's end. */
+static inline void mg_put_bits(uint8_t *bits, int32_t i, uint32_t set) {
+    bits[i >> 3] = (uint8_t)(bits[i >> 3] | set << (i & 7));
+}
+
 static inline void mg_clear_bits(uint8_t *bits, int32_t n) {
     if (bits)
         memset(bits, 0, ((size_t)n + 7) / 8);

@@ -6,11 +6,22 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
+/* The loops written in assembly need an optimiser that knows all trip counts; without one the twins serve. */
+#if defined(__ARM_FEATURE_DSP) && defined(__OPTIMIZE__)
 #define MG_DSP 1
+#pragma GCC optimize("O3")
 #else
 #define MG_DSP 0
 #endif
+
+/* Whether the dispatchers take the variants made for the DSP instructions; tests set it to run their C twins.
+ */
+#ifndef MG_FAST
+#define MG_FAST MG_DSP
+#endif
+
+/* For functions whose arguments must become constants or stay in registers. */
+#define MG_INLINE static inline __attribute__((always_inline))
 
 /* Any alignment: one LDR or STR on the chip (never LDRD or LDM, which would fault). */
 static inline uint32_t mg_load32(const void *p) {
@@ -134,6 +145,26 @@ static inline int32_t mg_ssat8(int32_t a) {
 static inline int32_t mg_ssat15(int32_t a) {
     return mg_clip(a, -16384, 16383);
 }
+#endif
+
+/* The same int16 in both lanes. */
+static inline uint32_t mg_both(int32_t a) {
+    return ((uint32_t)a & 0xFFFF) * 0x00010001u;
+}
+
+/* bits | (a == b ? flag : 0), without a branch; flag is a power of two known at compile time. */
+#if MG_DSP
+#define mg_flag_equal(bits, a, b, flag)                                                                      \
+    __extension__({                                                                                          \
+        uint32_t bits_ = (bits);                                                                             \
+        __asm__("cmp %1, %2 \n\t it eq \n\t orreq %0, %0, %3"                                                \
+                : "+r"(bits_)                                                                                \
+                : "r"(a), "r"(b), "I"(flag)                                                                  \
+                : "cc");                                                                                     \
+        bits_;                                                                                               \
+    })
+#else
+#define mg_flag_equal(bits, a, b, flag) ((bits) | ((a) == (b) ? (uint32_t)(flag) : 0))
 #endif
 
 /* smmlar: acc + (a * b + 2^31 >> 32); smmulr: the same with acc = 0. Rounds half up. */
