@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 
 import capstone as cs
 from capstone import arm_const as arm
@@ -238,8 +238,13 @@ def _target(insn: cs.CsInsn) -> int | None:
     return int(insn.operands[-1].imm) & 0xFFFFFFFF if branches else None
 
 
+@cache
+def kind_of(mnemonic: str) -> Kind:
+    return next((kind for pattern, kind in KINDS if pattern.fullmatch(mnemonic)), DEFAULT)
+
+
 def step(insn: cs.CsInsn) -> Step:
-    kind = next((k for pattern, k in KINDS if pattern.fullmatch(insn.mnemonic)), DEFAULT)
+    kind = kind_of(insn.mnemonic)
     reads, writes = (frozenset(r) for r in insn.regs_access())
     early = {r for o in insn.operands if o.type == arm.ARM_OP_MEM for r in (o.mem.base, o.mem.index) if r}
     early |= {o.reg for o in insn.operands if o.type == arm.ARM_OP_REG and o.shift.type}

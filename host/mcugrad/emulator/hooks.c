@@ -5,7 +5,7 @@
 enum { REG_LR = 10, REG_PC = 11, REG_SP = 12 }; /* UC_ARM_REG_* */
 enum { TYPE_WRITE = 17, TYPE_FETCH = 18 };      /* UC_MEM_* */
 enum { PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4 };
-enum { SLICE = 216000, SMALL = 400, PATIENCE = 4096, POLLS = 4, PAGE = 1024 };
+enum { SLICE = 216000, SMALL = 400, PATIENCE = 4096, POLLS = 2, GLANCE = 64, PAGE = 1024 };
 /* Kept out of line: what the block hook does for most blocks needs few registers. */
 #define SELDOM __attribute__((noinline))
 static const uint64_t CYCCNT = 0xE0001004;
@@ -219,6 +219,8 @@ static void watch_poll(mg_mcu *m, uint64_t addr, uint64_t value) {
     *last = addr << 32 | value;
     m->quiet_insns = m->insns;
     m->quiet = same ? m->quiet + 1 : 0;
+    if (m->quiet % GLANCE == GLANCE - 1)
+        mg_poll_host(m); /* an answer goes out, and the next question is seen, well before a slice ends */
     if (m->quiet < POLLS || (m->quiet < PATIENCE && mg_next_event(m) == MG_NEVER))
         return;
     m->quiet = m->quiet < PATIENCE ? 0 : PATIENCE - POLLS;
