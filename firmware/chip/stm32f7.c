@@ -24,6 +24,7 @@ _Static_assert(HSI_HZ / PLL_M * PLL_N / PLL_P == MG_CPU_HZ,
 enum {
     CR_PLLON = 1 << 24,
     CR_PLLRDY = 1 << 25,
+    PLLCFGR_RESERVED = 1 << 29, /* to be kept at its reset value, one */
     CFGR_SW_PLL = 2,
     CFGR_SWS = 3 << 2,
     CFGR_SWS_PLL = 2 << 2,
@@ -65,7 +66,7 @@ static void await(reg32 *reg, uint32_t mask, uint32_t value) {
 /* RM0385, "Entering over-drive mode": PLL started, over-drive, wait states, then the switch. */
 static void clocks_on(void) {
     clock_on(&RCC->APB1ENR, APB1ENR_PWR);
-    RCC->PLLCFGR = PLL_Q << 24 | (PLL_P / 2 - 1) << 16 | PLL_N << 6 | PLL_M;
+    RCC->PLLCFGR = PLLCFGR_RESERVED | PLL_Q << 24 | (PLL_P / 2 - 1) << 16 | PLL_N << 6 | PLL_M;
     RCC->CR |= CR_PLLON;
     PWR_CR1 |= PWR_OD;
     await(&PWR_CSR1, PWR_OD, PWR_OD);

@@ -21,6 +21,8 @@
 #define PWR_CR3 REG32(0x5802480Cu)
 #define PWR_D3CR REG32(0x58024818u)
 #define FLASH_ACR REG32(0x52002000u)
+#define DBGMCU_IDCODE REG32(0x5C001000u)
+#define AXI_TARG7_FN_MOD REG32(0x51008108u)
 #define DMAMUX1_C0CR REG32(0x40020800u)
 #define GPIO(letter) ((stm32_gpio *)(0x58020000u + 0x400u * ((letter) - 'A')))
 
@@ -50,6 +52,8 @@ enum {
     CR3_LDO = 1 << 1,
     D3CR_VOSRDY = 1 << 13,
     D3CR_VOS1 = 3 << 14,
+    REVISION_X = 0x2001,
+    READ_ISS_OVERRIDE = 1 << 0,
     ACR_2_WAITS = 2,
     ACR_HIGH_FREQUENCY = 2 << 4,
 };
@@ -125,9 +129,16 @@ uint32_t board_reset_cause(void) {
     return cause;
 }
 
+/* Before revision X, reads of the AXI SRAM may be corrupted unless one is issued at a time (ES0392). */
+static void axi_sram_workaround(void) {
+    if (DBGMCU_IDCODE >> 16 < REVISION_X)
+        AXI_TARG7_FN_MOD = READ_ISS_OVERRIDE;
+}
+
 void board_start(void) {
     cause = read_cause(RCC_RSR);
     RCC_RSR |= RSR_RMVF;
+    axi_sram_workaround();
     dma_memory_on();
     m7_start();
     clocks_on();

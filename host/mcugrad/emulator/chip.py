@@ -31,6 +31,7 @@ class Chip:
     cpuid: int
     ccsidr: tuple[int, int]
     idcode: int
+    dbgmcu: int
     double: bool
     plain: Mapping[int, int] = field(default_factory=dict)
 
@@ -85,6 +86,7 @@ STM32F7 = Chip(
     cpuid=0x410FC271,
     ccsidr=(0xF003E019, 0xF007E009),
     idcode=0x10016449,
+    dbgmcu=0xE0042000,
     double=False,
     plain={0x40023C00: 0x20, 0x40013800: 0x24, 0x40003000: 0x14, 0x40007000: 0x10},
 )
@@ -97,7 +99,7 @@ STM32H7 = Chip(
         (0x40010000, 0x7800),
         (0x40020000, 0x6000),
         (0x48020000, 0x3000),
-        (0x51000000, 0x8000),
+        (0x51000000, 0x100000),
         (0x52000000, 0x9000),
         (0x58000000, 0x7000),
         (0x58020000, 0x2C00),
@@ -127,8 +129,9 @@ STM32H7 = Chip(
     cpuid=0x411FC271,
     ccsidr=(0xF00FE019, 0xF01FE009),
     idcode=0x20036450,
+    dbgmcu=0x5C001000,
     double=True,
-    plain={0x52002000: 0x80, 0x58000400: 0x30, 0x58004800: 0x14, 0x40020800: 0x40},
+    plain={0x5C001000: 4, 0x52002000: 0x80, 0x58000400: 0x30, 0x58004800: 0x14, 0x40020800: 0x40},
 )
 
 CHIPS = {"stm32f7": STM32F7, "stm32h7": STM32H7}

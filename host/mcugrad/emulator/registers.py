@@ -44,6 +44,7 @@ class Registers:
         """Every register to its reset value; bytes on their way from the host stay on their way."""
         self.values.clear()
         self.clocks.reset(cause)
+        self.values[self.chip.dbgmcu] = self.chip.idcode
         uart = self.mcu.uart
         for name in ("cr1", "cr2", "cr3", "brr", "rtor", "rdr"):
             setattr(uart, name, 0)
