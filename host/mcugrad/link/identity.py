@@ -21,8 +21,8 @@ class Expected:
     static_bytes: int | None = None
 
 
-def check_welcome(welcome: Message, expected: Expected, port: str) -> None:
-    """Refuse, before anything is trained, a firmware that is not the expected one."""
+def check_welcome(welcome: Message, expected: Expected, port: str) -> Message:
+    """The message itself; MismatchError, before anything is trained, if the firmware is not the expected one."""
     if welcome["proto"] != VERSION:
         what = f"the board speaks protocol {welcome['proto']}, this host {VERSION}"
         raise MismatchError(what, port, "flash the firmware of this checkout")
@@ -41,3 +41,4 @@ def check_welcome(welcome: Message, expected: Expected, port: str) -> None:
         if planned is not None and welcome[name] != planned:
             what = f"{name} is {welcome[name]} on the board, {planned} in the plan"
             raise MismatchError(what, port, "rebuild and flash; if it stays, report it")
+    return welcome

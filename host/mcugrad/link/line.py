@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class Timing:
     tries: int = 12
     # A step's time is not known before the first one; then four times the slowest one is waited.
     first_step: float = 30.0
-    shortest_step: float = 1.0
+    shortest_step: float = 2.0
 
 
 @dataclass
@@ -69,7 +70,9 @@ class Line:
 
     def __init__(self, port: Any, name: str, timing: Timing) -> None:
         self.name, self.timing, self.health = name, timing, Health()
-        self._port, self._decoder, self._seq = port, Decoder(), 0
+        self._port, self._decoder = port, Decoder()
+        # Anywhere, so that no answer left over from another program's session is taken for ours.
+        self._seq = random.getrandbits(16)
         self._arrived: deque[tuple[int, Message]] = deque()
 
     def send(self, message: Message) -> tuple[int, int]:
