@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mcugrad.boards import Board
-from mcugrad.emulator import cycles, engine, native, nvic
+from mcugrad.emulator import blocks, engine, native, nvic, scoreboard
 from mcugrad.emulator.engine import CORE, CPSR, FLOATS, FPSCR, LR, PC, SP
 from mcugrad.emulator.memory import Memory
 
@@ -36,7 +36,7 @@ class Exceptions:
         report: Callable[[str, str], None],
     ) -> None:
         self.board, self.core, self.memory, self.nvic, self.report = board, core, memory, system, report
-        self.mcu, self.analyser = core.mcu, cycles.Analyser()
+        self.mcu, self.analyser = core.mcu, blocks.Analyser()
         self.faults: deque[dict[str, Any]] = deque(maxlen=FAULTS_KEPT)
         self.locked = False
 
@@ -73,7 +73,7 @@ class Exceptions:
         self.core.set(LR, 0xFFFFFFE1 if self.nvic.active else 0xFFFFFFE9)
         self.core.set(CPSR, cpsr & ~IT)
         self.nvic.active.append(number)
-        self.mcu.cycles += cycles.EXCEPTION_ENTRY
+        self.mcu.cycles += scoreboard.EXCEPTION_ENTRY
         self._jump_to_vector(number)
 
     def _jump_to_vector(self, number: int) -> None:
@@ -114,7 +114,7 @@ class Exceptions:
         """What the instruction at pc addressed; the page's start where the access began before that page."""
         page = int(self.mcu.fault_page)
         insn = next(self.analyser.engine.disasm(self.memory.read(pc, 4) or b"", pc, 1), None)
-        addr = cycles.memory_operand(insn, self.core.core()) if insn else None
+        addr = blocks.memory_operand(insn, self.core.core()) if insn else None
         return addr if addr is not None and page <= addr < page + PAGE else page
 
     def _uncount(self, pc: int) -> None:

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from mcugrad.boards import Board
-from mcugrad.emulator import cycles, engine, native, nvic
+from mcugrad.emulator import blocks, engine, native, nvic, scoreboard
 from mcugrad.emulator.chip import CHIPS, SYSTEM
 from mcugrad.emulator.engine import LR, PC, SP
 from mcugrad.emulator.exceptions import EXC_RETURN, Exceptions
@@ -35,8 +35,8 @@ class Machine:
         self.hooks = native.load()
         self.mcu = native.Mcu()
         self.mcu.uart.host_fd, self.mcu.uart.control_fd = host_fd, control_fd
-        self.mcu.mispredict = cycles.MISPREDICT
-        self.memory, self.analyser = Memory(board), cycles.Analyser()
+        self.mcu.mispredict = scoreboard.MISPREDICT
+        self.memory, self.analyser = Memory(board), blocks.Analyser()
         self.registers = Registers(board, self.mcu, self.hooks, self.report)
         self.nvic = nvic.Nvic(self.mcu, self.chip, board.uart.name, self._ask_flush)
         self.core = engine.Engine(self.mcu)
@@ -196,7 +196,7 @@ class Machine:
     def _unaligned(self, pc: int, addr: int) -> None:
         try:
             name = self.analyser.name(self.memory.read(pc, 4) or b"", pc)
-            if cycles.NEEDS_WORDS.match(name):
+            if blocks.NEEDS_WORDS.match(name):
                 self.report("unaligned", f"{name} at {pc:#010x} of {addr:#010x}: a UsageFault on the chip")
         except BaseException as error:
             self._guard(error)

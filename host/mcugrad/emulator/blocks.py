@@ -1,75 +1,17 @@
-"""One translated block -> exact instruction count, estimated Cortex-M7 cycles, and its use of the stack.
-
-The estimate is a static, in-order, dual-issue scoreboard without caches, wait states or bus contention.
-Latencies follow LLVM's ARMScheduleM7.td and GCC's cortex-m7.md; no number was fitted to a board.
-"""
+"""One translated block -> exact instruction count, stack use, memory addresses, and the cycle estimate."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+from dataclasses import dataclass
+from functools import cached_property
 
 import capstone as cs
 from capstone import arm_const as arm
 
-MISPREDICT = 6
-EXCEPTION_ENTRY = 12 + 9  # the second term: nine double words of FP state, our estimate
-STEADY = 3
+from mcugrad.emulator import scoreboard
 
-
-@dataclass(frozen=True)
-class Kind:
-    """How a class of instructions issues. forward: how many cycles early it takes its accumulator."""
-
-    unit: str
-    latency: int = 1
-    forward: int = 0
-    busy: int = 1
-    alone: bool = False
-    slot0: bool = False
-
-
-# First match wins; the key is matched against the whole mnemonic (condition and width suffixes included).
-KINDS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
-    (re.compile(pattern), kind)
-    for pattern, kind in {
-        r"v(div|sqrt).*f64": Kind("vfp", 30, busy=28),
-        r"v(div|sqrt).*": Kind("vfp", 16, busy=14),
-        r"v(f?n?m[al]|fm|ml)[as]?.*f64": Kind("vfp", 10, 3, busy=4),
-        r"v(fma|fms|fnma|fnms|mla|mls|nmla|nmls).*": Kind("vfp", 6, 3),
-        r"v(mul|nmul).*f64": Kind("vfp", 6, busy=3),
-        r"v(add|sub|mul|nmul|cvt|rint).*": Kind("vfp", 3),
-        r"v(ldm|stm|push|pop).*": Kind("load", 2, alone=True),
-        r"vldr.*": Kind("load", 2),
-        r"vstr.*": Kind("store"),
-        r"v(mov|neg|abs|cmp|sel|max|min|mrs|msr).*": Kind("vfp", 1),
-        r"(ldm|pop|stm|push|ldrd|strd|ldrex|strex|tb[bh]).*": Kind("load", 1, alone=True),
-        r"ldr(b|h|sb|sh)t?(\..*)?": Kind("load", 2),
-        r"ldr.*": Kind("load", 1),
-        r"str.*": Kind("store"),
-        r"[su]div.*": Kind("alu", 7, busy=7, alone=True),
-        r"(sml|uml|uma|smm|smu|smsd|smls|mla|mls|mul|usad).*": Kind("mac", 2, 1),
-        r"[usq](q|h)?(add|sub|asx|sax)(8|16)?.*|sel.*|pkh.*|[us]sat.*": Kind("simd", 1, slot0=True),
-        r"[us]xt.*|[us]bfx.*|bf[ic].*|rbit.*|rev.*|clz.*": Kind("alu", 1, slot0=True),
-        r"(bl?x?|cbn?z|b[a-z]{2})(\.w|\.n)?": Kind("branch"),
-        r"(dsb|dmb|isb|msr|mrs|cps.*|wf[ie]|svc|bkpt)": Kind("alu", 1, alone=True),
-    }.items()
-)
-DEFAULT = Kind("alu")
-LIMITS = {"alu": 2, "load": 2, "store": 1, "mac": 1, "branch": 1, "vfp": 1, "simd": 1}
 NEEDS_WORDS = re.compile(r"ldrd|strd|v?ldm|v?stm|v?push|v?pop|vldr|vstr|ldrex|strex")
-
-
-@dataclass(frozen=True)
-class Step:
-    """One instruction as the scoreboard sees it. early: registers needed one stage before the others."""
-
-    kind: Kind
-    reads: frozenset[int]
-    writes: frozenset[int]
-    early: frozenset[int]
-    accumulator: int
 
 
 @dataclass(frozen=True)
@@ -81,38 +23,6 @@ class Cost:
     conditional: bool
     fpu: bool
     double: bool
-
-
-@dataclass
-class Scoreboard:
-    ready: dict[int, int] = field(default_factory=dict)
-    now: int = 0
-    used: list[Kind] = field(default_factory=list)
-    free: dict[str, int] = field(default_factory=dict)
-
-    def issue(self, step: Step) -> None:
-        at = max([self.now, self.free.get(step.kind.unit, 0), *(self._needed(step, r) for r in step.reads)])
-        if at == self.now and not self._fits(step.kind):
-            at += 1
-        if at > self.now:
-            self.now, self.used = at, []
-        self.used.append(step.kind)
-        if step.kind.busy > 1:
-            self.free[step.kind.unit] = at + step.kind.busy
-        self.ready.update(dict.fromkeys(step.writes, at + step.kind.latency))
-
-    def _needed(self, step: Step, reg: int) -> int:
-        ready = self.ready.get(reg, 0)
-        if reg == step.accumulator:
-            return ready - step.kind.forward
-        return ready + (reg in step.early and ready > 0)
-
-    def _fits(self, kind: Kind) -> bool:
-        if not self.used:
-            return True
-        if len(self.used) == 2 or kind.alone or kind.slot0 or self.used[0].alone:
-            return False
-        return sum(k.unit == kind.unit for k in self.used) < LIMITS[kind.unit]
 
 
 def length(halfword: int) -> int:
@@ -144,7 +54,9 @@ class Analyser:
         last = decoded[-1] if decoded else None
         return Cost(
             insns=count(code),
-            cycles=cycles([step(i) for i in decoded], bool(last and _target(last) == addr)),
+            cycles=scoreboard.cycles(
+                [scoreboard.step(i) for i in decoded], bool(last and _target(last) == addr)
+            ),
             dip=dip,
             moves_sp=moves,
             conditional=bool(last and _conditional(last)),
@@ -172,7 +84,7 @@ def memory_operand(insn: cs.CsInsn, regs: list[int]) -> int | None:
         if operand.type == arm.ARM_OP_MEM:
             mem = operand.mem
             base = (insn.address + 4) & ~3 if mem.base == arm.ARM_REG_PC else names.get(mem.base, 0)
-            index = names.get(mem.index, 0) << mem.lshift if mem.index else 0
+            index = names.get(mem.index, 0) << operand.shift.value if mem.index else 0
             return int(base + (0 if _post_indexed(insn) else mem.disp) + index) & 0xFFFFFFFF
     if re.match(r"v?(ldm|stm|push|pop)", insn.mnemonic):
         return _multiple(insn, names)
@@ -236,31 +148,3 @@ def _conditional(insn: cs.CsInsn) -> bool:
 def _target(insn: cs.CsInsn) -> int | None:
     branches = insn.mnemonic[0] in "bc" and insn.operands and insn.operands[-1].type == arm.ARM_OP_IMM
     return int(insn.operands[-1].imm) & 0xFFFFFFFF if branches else None
-
-
-@cache
-def kind_of(mnemonic: str) -> Kind:
-    return next((kind for pattern, kind in KINDS if pattern.fullmatch(mnemonic)), DEFAULT)
-
-
-def step(insn: cs.CsInsn) -> Step:
-    kind = kind_of(insn.mnemonic)
-    reads, writes = (frozenset(r) for r in insn.regs_access())
-    early = {r for o in insn.operands if o.type == arm.ARM_OP_MEM for r in (o.mem.base, o.mem.index) if r}
-    early |= {o.reg for o in insn.operands if o.type == arm.ARM_OP_REG and o.shift.type}
-    accumulator = insn.operands[-1].reg if kind.unit == "mac" and len(insn.operands) == 4 else 0
-    if kind.unit == "vfp" and kind.forward and insn.operands:
-        accumulator = insn.operands[0].reg
-    return Step(kind, reads, writes, frozenset(early), accumulator)
-
-
-def cycles(steps: list[Step], loops: bool) -> int:
-    """Issue cycles of a block; of one round in the steady state when it jumps to its own start."""
-    board = Scoreboard()
-    ends = [0]
-    for _ in range(STEADY if loops else 1):
-        for one in steps:
-            board.issue(one)
-        board.now, board.used = board.now + 1, []
-        ends.append(board.now)
-    return max(1, ends[-1] - ends[-2])
