@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from mcugrad import bench as benchmark
-from mcugrad import boards, build, config, pipeline, report, run
+from mcugrad import boards, build, config, custom, pipeline, report, run
 from mcugrad.config import Job
+from mcugrad.doctor import examine
 from mcugrad.errors import InternalError, McugradError, UserError
 from mcugrad.frontend import models
 from mcugrad.pipeline import Compiled
@@ -142,6 +143,29 @@ def bench(board: BoardId = None, only: Only = "", update: Update = False) -> Non
     found = benchmark.run(board or Job().board.id, Console(), update, only)
     if rises := benchmark.rises(found):
         sys.stderr.write("\n".join(["more than the baseline:", *rises, ""]))
+        raise typer.Exit(1)
+
+
+@app.command("import")
+def import_(
+    network: Annotated[str, typer.Argument(help="FILE.py:function that returns your trained torch module.")],
+    data: Annotated[str, typer.Option(help="Dataset or folder that calibrates the quantisation.")],
+    size: Annotated[str, typer.Option(help="What it takes: HEIGHTxWIDTHxCHANNELS, as 96x96x3.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("model.safetensors"),
+) -> None:
+    """Quantise your own network: the file it writes is a --model."""
+    sys.stdout.write(f"{custom.import_network(network, data, size, out)}\n")
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine has and lacks, with the fix for each lack."""
+    console, findings = Console(highlight=False, soft_wrap=True), examine()
+    for f in findings:
+        sign = "[green]✓[/]" if not f.fix else "[red]✗[/]" if f.needed else "[yellow]–[/]"
+        fix = f"  [dim]{escape(f.fix)}[/]" if f.fix else ""
+        console.print(f"{sign} {f.name:<18} {escape(f.found)}{fix}")
+    if any(f.fix and f.needed for f in findings):
         raise typer.Exit(1)
 
 

@@ -20,7 +20,7 @@ FLOORS = [
     {"hostmodel", "telemetry"},
     {"report"},
     {"pipeline"},
-    {"train", "view"},
+    {"train", "view", "custom", "doctor"},
     {"prepare"},
     {"run", "bench"},
     {"cli"},

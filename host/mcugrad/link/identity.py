@@ -22,7 +22,7 @@ class Expected:
 
 
 def check_welcome(welcome: Message, expected: Expected, port: str) -> Message:
-    """The message itself; MismatchError, before anything is trained, if the firmware is not the expected one."""
+    """The message itself; MismatchError, before anything is trained, where the firmware is another."""
     if welcome["proto"] != VERSION:
         what = f"the board speaks protocol {welcome['proto']}, this host {VERSION}"
         raise MismatchError(what, port, "flash the firmware of this checkout")
