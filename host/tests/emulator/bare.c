@@ -1,6 +1,6 @@
 /* A board that does as it is told: one letter and its words in, an answer out. 16 MHz, USART3, DMA1 stream 1.
  */
-#include <stdint.h>
+#include "loops.h"
 
 #define REG(address) (*(volatile uint32_t *)(address))
 #define CYCCNT REG(0xE0001004)
@@ -34,27 +34,6 @@ static uint32_t word(void) {
     value |= (uint32_t)take() << 8;
     value |= (uint32_t)take() << 16;
     return value | (uint32_t)take() << 24;
-}
-
-/* 2 + 3 n + 1 instructions from entry to return */
-__attribute__((naked, noinline)) uint32_t plain_loop(uint32_t n) {
-    __asm volatile("mov r1, #0\n mov r2, #0\n"
-                   "1: add r1, r1, r0\n subs r0, #1\n bne 1b\n"
-                   "bx lr\n");
-}
-
-/* 1 + 10 n + 2: three of the ten are predicated off in every round, and count */
-__attribute__((naked, noinline)) uint32_t it_loop(uint32_t n) {
-    __asm volatile("mov r1, #0\n"
-                   "1: tst r0, #1\n"
-                   "itete eq\n"
-                   "addeq r1, #3\n"
-                   "addne r1, #5\n"
-                   "lsleq r1, r1, #1\n"
-                   "lslne r1, r1, #2\n"
-                   "it ne\n eorne r1, r1, r0\n"
-                   "subs r0, #1\n bne 1b\n"
-                   "mov r0, r1\n bx lr\n");
 }
 
 /* Each level takes 64 bytes and the leaf none. */

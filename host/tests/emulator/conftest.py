@@ -52,15 +52,20 @@ class Bare:
         return dict(answer)
 
 
+def compile_program(source: str, flash: int, folder: Path) -> Path:
+    """One of the C files here, linked for a chip with flash at an address and RAM at 0x20000000."""
+    if shutil.which("arm-none-eabi-gcc") is None:
+        pytest.skip("arm-none-eabi-gcc is not installed: apt install gcc-arm-none-eabi")
+    elf = folder / "program.elf"
+    link = (f"-Wl,--defsym=FLASH={flash}", f"-T{HERE / 'bare.ld'}", "-Wl,--build-id=none")
+    subprocess.run(["arm-none-eabi-gcc", *FLAGS, *link, str(HERE / source), "-o", str(elf)], check=True)
+    return elf
+
+
 @pytest.fixture(scope="session")
 def bare_elf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("unicorn", reason="pip install 'mcugrad[emulator]'")
-    if shutil.which("arm-none-eabi-gcc") is None:
-        pytest.skip("arm-none-eabi-gcc is not installed: apt install gcc-arm-none-eabi")
-    elf = tmp_path_factory.mktemp("bare") / "bare.elf"
-    command = ["arm-none-eabi-gcc", *FLAGS, f"-T{HERE / 'bare.ld'}", str(HERE / "bare.c")]
-    subprocess.run([*command, "-Wl,--build-id=none", "-o", str(elf)], check=True)
-    return elf
+    return compile_program("bare.c", 0x08000000, tmp_path_factory.mktemp("bare"))
 
 
 @pytest.fixture(scope="session")
