@@ -53,7 +53,7 @@ static uint64_t now_ns(void) {
 
 /* Sleep until a byte or a command comes, at most so many cycles; returns the wall time slept, in cycles. */
 uint64_t mg_wait_host(mg_mcu *m, uint64_t cycles) {
-    uint64_t mhz = m->hz / 1000000, head = m->uart.head, start = now_ns();
+    uint64_t mhz = mg_latest(m->hz / 1000000, 1), head = m->uart.head, start = now_ns();
     uint64_t us = cycles / mhz < LONGEST_WAIT_US ? cycles / mhz : LONGEST_WAIT_US;
     struct timeval most = {0, (long)us};
     fd_set fds;
