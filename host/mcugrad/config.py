@@ -57,6 +57,7 @@ class TrainSection(_Section):
     lr: float = Field(default=0.02, gt=0, allow_inf_nan=False)
     warmup: float = Field(default=0.05, ge=0, le=1)
     final: float = Field(default=0.0, ge=0, le=1)
+    evaluate: int = Field(default=300, ge=0)
     checkpoint: int = Field(default=50, ge=1)
 
 

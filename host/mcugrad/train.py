@@ -135,7 +135,9 @@ class Trainer:
                 raise MismatchError(what, self._session.port, "rebuild and flash; if it stays, report it")
 
     def _evaluate_if_due(self) -> None:
-        if not self._at_boundary() or any(row["step"] == self.step for row in self._log.table("evals")):
+        every = self._plan.evaluate
+        due = self._at_boundary() or (every and self.step % every == 0)
+        if not due or any(row["step"] == self.step for row in self._log.table("evals")):
             return
         results = []
         for done, (x, label) in enumerate(self._split.test):

@@ -22,7 +22,7 @@ from tests.link.fake_board import FakeBoard, FakePort
 from tests.link.noise import Noise
 
 QUICK = Timing(answer=0.001, hello=0.001, tries=60, first_step=0.001, shortest_step=0.001)
-PLAN = TrainSection(epochs=3, lr=0.1, checkpoint=7)
+PLAN = TrainSection(epochs=3, lr=0.1, checkpoint=7, evaluate=25)
 Event = dict[str, Any]
 
 
@@ -90,7 +90,7 @@ def test_it_learns_and_reports(tmp_path: Path) -> None:
     assert len(steps) == steps[-1]["step"] == steps[-1]["total"] == 120
     assert steps[-1]["smooth_loss"] < steps[5]["smooth_loss"]
     assert steps[-1]["peak_sram"] == 10_000
-    assert [e["step"] for e in run.events if e["event"] == "eval"] == [0, 40, 80, 120]
+    assert [e["step"] for e in run.events if e["event"] == "eval"] == [0, 25, 40, 50, 75, 80, 100, 120]
     log = Telemetry.open(tmp_path / "t.sqlite")
     assert [row["cycles"] for row in log.table("nodes")] == [1, 1, 1, 1]
     log.close()

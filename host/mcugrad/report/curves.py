@@ -77,7 +77,7 @@ def _loss(axes: Axes, steps: Rows, evals: Rows) -> None:
     x, y = _column(steps, "step"), _column(steps, "loss")
     axes.plot(x, y, ".", color=GREY, markersize=2.5, alpha=0.6, label="each step", zorder=1)
     axes.plot(x, _smooth(y), color=BLUE, linewidth=1.8, label="smoothed", zorder=3)
-    axes.plot(_column(evals, "step"), _column(evals, "loss"), "o--", color=ORANGE, label="held out", zorder=4)
+    _held_out(axes, evals, "loss")
     axes.set_ylim(0, _ceiling(y, _column(evals, "loss")))
     axes.set_title("Loss", loc="left", fontweight="bold")
     axes.legend()
@@ -94,19 +94,29 @@ def _accuracy(axes: Axes, steps: Rows, evals: Rows) -> None:
     axes.plot(
         _column(steps, "step"), _smooth(right), color=BLUE, linewidth=1.8, label="while training, smoothed"
     )
-    x, y = _column(evals, "step"), _column(evals, "accuracy")
-    axes.plot(x, y, "o--", color=ORANGE, label="held out")
-    for at in sorted({0, len(x) - 1}) if len(x) else ():
-        # Beneath the last point, above the first: there the curve leaves room.
-        offset = (6, 6) if at == 0 else (-6, -14)
-        place = "left" if at == 0 else "right"
-        axes.annotate(
-            f"{y[at]:.1%}", (x[at], y[at]), offset, textcoords="offset points", ha=place, color=ORANGE
-        )
+    _held_out(axes, evals, "accuracy")
+    # Beneath the last point, above the first: there the curve leaves room.
+    for row, offset, place in zip(
+        (evals[:1], evals[-1:]), ((8, 8), (-2, -18)), ("left", "right"), strict=True
+    ):
+        for at in row:
+            _note(axes, (at["step"], at["accuracy"]), offset, place)
     axes.set_ylim(0, 1.04)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0%}"))
     axes.set_title("Accuracy", loc="left", fontweight="bold")
     axes.legend(loc="best")
+
+
+def _note(axes: Axes, point: tuple[float, float], offset: tuple[int, int], place: str) -> None:
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}
+    options: Any = {"color": ORANGE, "fontweight": "bold", "zorder": 6, "bbox": box}
+    axes.annotate(f"{point[1]:.1%}", point, offset, textcoords="offset points", ha=place, **options)
+
+
+def _held_out(axes: Axes, evals: Rows, name: str) -> None:
+    # Between two points alone a line would tell of what nobody measured.
+    style = "o--" if len(evals) > 2 else "o"
+    axes.plot(_column(evals, "step"), _column(evals, name), style, color=ORANGE, label="held out", zorder=5)
 
 
 def _column(rows: Rows, name: str) -> NDArray[np.float64]:
