@@ -14,7 +14,7 @@ from mcugrad.link.identity import Expected
 from mcugrad.link.ports import emulated
 from mcugrad.link.session import Session
 
-MODEL, SCHEME, CLASSES = "digits-tiny", "last-6", 10
+MODEL, SCHEME, CLASSES = "digits-tiny", "10kb", 10
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from mcugrad import bench as benchmark
 from mcugrad import boards, build, config, custom, pipeline, report, run
+from mcugrad import modes as training_modes
 from mcugrad.config import Job
 from mcugrad.doctor import examine
 from mcugrad.errors import InternalError, McugradError, UserError
@@ -50,6 +51,8 @@ Dump = Annotated[
     str | None, typer.Option(help="Print one stage: import, differentiate, optimise, calibrate, plan.")
 ]
 Update = Annotated[bool, typer.Option("--update", help="Renew the stored baselines.")]
+Schemes = Annotated[str, typer.Option(help="Schemes, with commas between.")]
+Rates = Annotated[str, typer.Option(help="Learning rates to choose from, with commas between.")]
 Only = Annotated[str, typer.Option(help="Only cases whose name has this in it.")]
 
 
@@ -144,6 +147,26 @@ def bench(board: BoardId = None, only: Only = "", update: Update = False) -> Non
     if rises := benchmark.rises(found):
         sys.stderr.write("\n".join(["more than the baseline:", *rises, ""]))
         raise typer.Exit(1)
+
+
+@app.command()
+def modes(
+    model: Model = None,
+    data: Data = None,
+    board: BoardId = None,
+    epochs: Epochs = None,
+    samples: Samples = None,
+    held_out: HeldOut = None,
+    seed: Seed = None,
+    config_file: ConfigFile = None,
+    schemes: Schemes = training_modes.SCHEMES,
+    rates: Rates = training_modes.RATES,
+) -> None:
+    """Accuracy, RAM and instructions of several schemes in one table; trains on this machine, bit for bit."""
+    given = locals()
+    flags = {name: given[name] for name in config.FLAGS if name in given}
+    chosen = [float(lr) for lr in rates.split(",")]
+    training_modes.modes(config.load(config_file, flags), schemes.split(","), chosen, Console(width=110))
 
 
 @app.command("import")

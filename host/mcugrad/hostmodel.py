@@ -56,6 +56,10 @@ class HostModel:
     def state_bytes(self) -> bytes:
         return bytes((ctypes.c_uint8 * self.manifest["state_bytes"]).in_dll(self.lib, "mg_state"))
 
+    def restore(self, state: bytes) -> None:
+        """Put back what `state_bytes` gave."""
+        ctypes.memmove((ctypes.c_uint8 * len(state)).in_dll(self.lib, "mg_state"), state, len(state))
+
     def value(self, dtype: DType, shape: tuple[int, ...], offset: int) -> Array:
         """What the arena holds right now at a value's offset."""
         arena = (ctypes.c_uint8 * self.manifest["arena_bytes"]).in_dll(self.lib, "mg_arena")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -70,7 +71,12 @@ def test_a_killed_run_resumes_to_the_same_weights(whole: list[dict[str, object]]
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     child = subprocess.Popen(
-        [*SCRIPT, *SMALL, "--out", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*SCRIPT, *SMALL, "--out", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A job that a shell starts in the background inherits an ignored SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("*/telemetry.sqlite-wal")) and time.monotonic() < deadline:
@@ -81,6 +87,22 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert child.returncode == 130, errors
     assert "stopped by hand" in errors
     assert "--resume" in errors
+
+
+def test_a_board_that_goes_away_says_what_was_saved(tmp_path: Path) -> None:
+    command = [*SCRIPT, *SMALL, "--out", str(tmp_path), "--json"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stdout
+    for line in child.stdout:
+        if json.loads(line).get("step") == 35:
+            (emulator,) = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+            os.kill(int(emulator), signal.SIGKILL)
+            break
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 5, errors
+    assert "the port is gone" in errors
+    assert "up to step 30 of 60" in errors
+    assert f"--resume {tmp_path}" in errors
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def assert_same_training(made: Image, steps: int, lr: float, x: Callable[[int], 
 
 def test_default_model_100_steps(tmp_path: Path) -> None:
     x = images("paper-digits")
-    compiled = compile_model(models.load("digits-tiny", 10), "last-6", boards.load(BOARD))
+    compiled = compile_model(models.load("digits-tiny", 10), "10kb", boards.load(BOARD))
     assert_same_training(image(compiled, tmp_path), 100, 0.01, lambda i: x[i], tmp_path)
 
 

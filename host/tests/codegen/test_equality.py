@@ -103,7 +103,7 @@ def images(name: str) -> list[Array]:
 
 def test_default_model_100_steps(tmp_path: Path) -> None:
     x = images("paper-digits")
-    compiled = compile_model(models.load("digits-tiny", 10), "last-6", boards.load(F746))
+    compiled = compile_model(models.load("digits-tiny", 10), "10kb", boards.load(F746))
     assert_equal_steps(compiled, host_model(compiled, tmp_path), 100, 0.01, lambda i: x[i])
 
 
