@@ -12,7 +12,7 @@ import numpy as np
 
 from mcugrad import config, pipeline, report
 from mcugrad.config import Job
-from mcugrad.errors import InternalError, MismatchError, UserError
+from mcugrad.errors import InternalError, UserError
 from mcugrad.frontend import store
 from mcugrad.ir import DType
 from mcugrad.ir.graph import Array
@@ -129,10 +129,10 @@ def _check_same(log: Telemetry, folder: Path, ready: Prepared) -> None:
     was, now = log.run["manifest"]["hash"], ready.compiled.manifest["hash"]
     if was != now:
         what = f"the model compiles to another one now: {now}, the run began with {was}"
-        raise MismatchError(what, str(folder), "check out the version that the run began with")
+        raise UserError(what, str(folder), "check out the version that the run began with")
     if log.run["board"]["data_crc"] != ready.data_crc:
         what = "the images are not those that the run began with"
-        raise MismatchError(what, ready.job.data.source, "put them back, or start a new run without --resume")
+        raise UserError(what, ready.job.data.source, "put them back, or start a new run without --resume")
 
 
 def _about(ready: Prepared, session: Session) -> dict[str, Any]:

@@ -21,21 +21,29 @@ class Expected:
     static_bytes: int | None = None
 
 
+class WrongFirmwareError(MismatchError):
+    """Another protocol, board or model at the other end: a matter of the link, not of numbers."""
+
+    exit_code = 5
+
+
 def check_welcome(welcome: Message, expected: Expected, port: str) -> Message:
     """The message itself; MismatchError, before anything is trained, where the firmware is another."""
     if welcome["proto"] != VERSION:
         what = f"the board speaks protocol {welcome['proto']}, this host {VERSION}"
-        raise MismatchError(what, port, "flash the firmware of this checkout")
+        raise WrongFirmwareError(what, port, "flash the firmware of this checkout")
     if welcome["board"] != expected.board:
         what = f"this is a {welcome['board']}, not a {expected.board}"
-        raise MismatchError(what, port, f"give --board {welcome['board']} or another --port")
+        raise WrongFirmwareError(what, port, f"give --board {welcome['board']} or another --port")
     found = welcome["model_hash"].hex()
     if found != expected.model_hash:
         what = (
             f"the firmware on the board is another model: {welcome['model_name']} {found},\n"
             f"  this job's is {expected.model} {expected.model_hash}"
         )
-        raise MismatchError(what, port, f"flash this job's image: `pio run -e {expected.board} -t upload`")
+        raise WrongFirmwareError(
+            what, port, f"flash this job's image: `pio run -e {expected.board} -t upload`"
+        )
     for name in ("input_bytes", "state_bytes", "arena_bytes", "static_bytes"):
         planned = getattr(expected, name)
         if planned is not None and welcome[name] != planned:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mcugrad.errors import LinkError, MismatchError, NoBoardError, UserError
+from mcugrad.link.identity import WrongFirmwareError
 from mcugrad.link.line import PortLostError, RefusedError, SilenceError, Timing
 from mcugrad.link.session import BoardResetError, Session
 from tests.link.fake_board import FakeBoard, FakePort
@@ -130,7 +131,7 @@ def test_another_firmware_is_refused_before_the_first_sample(
     board = FakeBoard()
     expected = board.expected
     setattr(board, attribute, value)
-    with pytest.raises(MismatchError, match=message):
+    with pytest.raises(WrongFirmwareError, match=message):
         Session(FakePort(board), "fake", expected, timing=QUICK)
     assert board.applied_log == []
 
