@@ -57,6 +57,7 @@ Only = Annotated[str, typer.Option(help="Only cases whose name has this in it.")
 
 
 @solo.command()
+@app.command("run", hidden=True)
 @app.command()
 def train(
     model: Model = None,

@@ -12,7 +12,7 @@ import numpy as np
 
 from mcugrad import config, pipeline, report
 from mcugrad.config import Job
-from mcugrad.errors import InternalError, UserError
+from mcugrad.errors import InternalError, LinkError, UserError
 from mcugrad.frontend import store
 from mcugrad.ir import DType
 from mcugrad.ir.graph import Array
@@ -104,7 +104,9 @@ def _kept(trainer: Trainer, log: Telemetry, folder: Path, tell: Tell) -> Iterato
     except UserError as error:
         tell({"event": "failed"})
         where, again = _saved(trainer, log, folder, "failed")
-        error.args = (f"{error}\n  saved: {where}\n  again: {again}",)
+        # What the line or the board did may be over; what the job did would happen again.
+        again = f"\n  again: {again}" if isinstance(error, LinkError) else ""
+        error.args = (f"{error}\n  saved: {where}{again}",)
         raise
 
 

@@ -13,7 +13,7 @@ from itertools import count, pairwise
 from typing import Any
 
 from mcugrad.config import TrainSection
-from mcugrad.errors import MismatchError
+from mcugrad.errors import MismatchError, UserError
 from mcugrad.link.messages import Message
 from mcugrad.link.session import BoardResetError, Session
 from mcugrad.sources import Split
@@ -24,6 +24,7 @@ Tell = Callable[[Event], None]
 
 _RESETS = 5  # a board that resets more often has a fault that restoring its state does not mend
 _SMOOTH = 0.95
+_EXPLODED = 1e6  # a probability of exp(-1e6) means weights that no later step mends
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,9 @@ class Trainer:
 
     def _record(self, result: Message, row: Event) -> None:
         self._check_memory(result)
+        if result["loss"] > _EXPLODED:
+            what = f"the loss is {result['loss']:.3g} at step {result['step']}"
+            raise UserError(what, "training", "lower --lr; the network's file is unharmed")
         health = self._session.health
         row |= {**result.fields, "time": time.time(), "board_crc_errors": result["crc_errors"]}
         row |= {"host_crc_errors": health.crc_errors, "resyncs": health.resyncs, "retries": health.retries}

@@ -171,6 +171,19 @@ def test_divergence_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     log.close()
 
 
+def test_a_loss_that_explodes_stops_the_run(tmp_path: Path) -> None:
+    run = Run(tmp_path / "t.sqlite")
+    learn = run.board._learn
+
+    def explode(train: Any, x: Any) -> Any:
+        answer = learn(train, x)
+        return replace(answer, fields={**answer.fields, "loss": 1e9 if train["step"] == 9 else 1.0})
+
+    run.board._learn = explode  # type: ignore[method-assign]
+    with pytest.raises(UserError, match="the loss is 1e\\+09 at step 9"):
+        run.go()
+
+
 def test_memory_that_changes_in_the_run_is_an_error(tmp_path: Path) -> None:
     run = Run(tmp_path / "t.sqlite")
     learn = run.board._learn

@@ -182,7 +182,7 @@ class Session:
         self.hello()
         if refusal.code == "DIVERGED":
             what = f"the loss is no longer a number at step {step}"
-            raise UserError(what, "board", "lower --lr; the weights before this run are unharmed") from None
+            raise UserError(what, "board", "lower --lr; the network's file is unharmed") from None
         raise refusal
 
     def _read(self, thing: str, size: int) -> bytes:

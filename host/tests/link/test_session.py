@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mcugrad.errors import LinkError, MismatchError, NoBoardError, UserError
 from mcugrad.link.identity import WrongFirmwareError
@@ -65,6 +67,16 @@ def test_at_most_a_window_is_unanswered() -> None:
     with pytest.raises(SilenceError):
         session.train(1, bytes(20_000), 0, 0.1)
     assert 1900 < sum(taken) <= 3000
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 4000), st.integers(1, 5000), st.sampled_from([0.0, 0.02, 0.2]), st.integers(0, 1000))
+def test_any_sample_passes_any_window(size: int, window: int, rate: float, seed: int) -> None:
+    board = FakeBoard(size, window=window)
+    session = session_of(board, Noise(rate, seed))
+    sample = np.random.default_rng(seed).integers(-128, 128, size, np.int8).tobytes()
+    assert session.train(1, sample, 3, 0.1)["applied"] == 1
+    assert board.applied_log == [1]
 
 
 def test_the_state_goes_out_and_comes_back_over_a_bad_line() -> None:
