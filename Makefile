@@ -4,6 +4,7 @@ BOARD ?= nucleo_f746zg
 ARGS ?=
 BIN := .venv/bin
 # A network of the paper's size takes a second a step on the emulated board: minutes, not hours.
+PHOTOS := vww_voc07
 LARGE := --scheme 49kb --lr 0.005 --samples 200 --held-out 100
 export MCUGRAD_DATA ?= $(if $(wildcard ../shared/data),$(abspath ../shared/data))
 
@@ -11,7 +12,7 @@ export MCUGRAD_DATA ?= $(if $(wildcard ../shared/data),$(abspath ../shared/data)
 
 demo: .venv/demo.stamp
 	$(BIN)/python host/train_on_board.py --board $(BOARD) $(if $(MODEL),--model $(MODEL) $(LARGE)) \
-		$(if $(DATA),--data $(DATA)) $(if $(SCHEME),--scheme $(SCHEME)) $(ARGS)
+		$(if $(DATA),--data $(DATA),$(if $(MODEL),--data $(PHOTOS))) $(if $(SCHEME),--scheme $(SCHEME)) $(ARGS)
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest $(ARGS)
