@@ -6,6 +6,15 @@
 /* Channels that the gradients gather at once: their sums live on the stack. */
 enum { BLOCK = 32 };
 
+static int pointwise(const mg_conv_params *p) {
+    return p->kernel_h * p->kernel_w * p->stride == 1 && p->pad == 0;
+}
+
+static int usual_depthwise(const mg_conv_params *p) {
+    int k = p->kernel_w, square = p->kernel_h == k && (k == 3 || k == 5 || k == 7);
+    return square && (p->stride == 1 || p->stride == 2) && p->in_c % 4 == 0;
+}
+
 /* sum (x - zero) * w over n contiguous products */
 static int32_t dot(const int8_t *x, const int8_t *w, int32_t n, int32_t zero) {
     int32_t sum = 0;
@@ -34,12 +43,16 @@ static int32_t window(const int8_t *x, const int8_t *w, mg_taps rows, mg_taps co
 
 void mg_conv2d_s8(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
                   const int32_t *m, const mg_conv_params *p) {
-    int pointwise = p->kernel_h * p->kernel_w * p->stride == 1 && p->pad == 0 && p->out_h * p->out_w > 1;
-    if (MG_FAST && pointwise && p->in_c % 4 == 0 && p->out_c % 2 == 0 && p->shift == 0) {
+    int32_t per_channel = p->kernel_h * p->kernel_w * p->in_c;
+    int pairs = p->out_c % 2 == 0 && p->shift == 0;
+    if (MG_FAST && pairs && pointwise(p) && p->in_c % 4 == 0 && p->in_c <= 640) {
         mg_conv2d_s8__1x1(y, mask, x, w, b, m, p);
         return;
     }
-    int32_t per_channel = p->kernel_h * p->kernel_w * p->in_c;
+    if (MG_FAST && pairs && per_channel <= 512) {
+        mg_conv2d_s8__laid_out(y, mask, x, w, b, m, p);
+        return;
+    }
     mg_clear_bits(mask, p->out_h * p->out_w * p->out_c);
     for (int32_t oy = 0; oy < p->out_h; oy++)
         for (int32_t ox = 0; ox < p->out_w; ox++) {
@@ -75,9 +88,7 @@ static void depthwise_pixel(int8_t *y, uint8_t *mask, const int8_t *x, const int
 
 void mg_depthwise_conv2d_s8(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
                             const int32_t *m, const mg_conv_params *p) {
-    int usual = p->kernel_h == p->kernel_w && p->kernel_w % 2 && p->kernel_w > 1 && p->kernel_w <= 7 &&
-                p->stride <= 2;
-    if (MG_FAST && usual && p->in_c % 4 == 0 && p->shift == 0) {
+    if (MG_FAST && usual_depthwise(p) && p->shift == 0) {
         mg_depthwise_conv2d_s8__4(y, mask, x, w, b, m, p);
         return;
     }
@@ -151,12 +162,19 @@ static void input_gradient(int16_t *dx, const int16_t *da, const int8_t *w, cons
 
 void mg_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
                       mg_scale *dx_scale, const mg_conv_params *p) {
-    input_gradient(dx, da, w, da_scale, dx_scale, 0, p);
+    int fits = p->in_c % 2 == 0 && p->out_c % 4 == 0 && p->out_c <= 640;
+    if (MG_FAST && pointwise(p) && fits)
+        mg_conv2d_dx_s16__1x1(dx, da, w, da_scale, dx_scale, p);
+    else
+        input_gradient(dx, da, w, da_scale, dx_scale, 0, p);
 }
 
 void mg_depthwise_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
                                 mg_scale *dx_scale, const mg_conv_params *p) {
-    input_gradient(dx, da, w, da_scale, dx_scale, 1, p);
+    if (MG_FAST && usual_depthwise(p))
+        mg_depthwise_conv2d_dx_s16__4(dx, da, w, da_scale, dx_scale, p);
+    else
+        input_gradient(dx, da, w, da_scale, dx_scale, 1, p);
 }
 
 /* ---- gradients of weights and bias ---- */

@@ -28,9 +28,13 @@ void mg_conv2d_s8(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, co
 void mg_depthwise_conv2d_s8(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
                             const int32_t *m, const mg_conv_params *p);
 
-/* For kernel 1, stride 1, pad 0, shift 0, more than one pixel, in_c % 4 == 0, out_c % 2 == 0. */
+/* For kernel 1, stride 1, pad 0, shift 0, in_c % 4 == 0, in_c <= 640, out_c % 2 == 0. */
 void mg_conv2d_s8__1x1(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
                        const int32_t *m, const mg_conv_params *p);
+
+/* For shift 0, out_c % 2 == 0, at most 512 products a sum. */
+void mg_conv2d_s8__laid_out(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
+                            const int32_t *m, const mg_conv_params *p);
 
 /* For in_c % 4 == 0, kernel 3x3, 5x5 or 7x7, stride 1 or 2, shift 0. */
 void mg_depthwise_conv2d_s8__4(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
@@ -46,6 +50,14 @@ void mg_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_
                       mg_scale *dx_scale, const mg_conv_params *p);
 void mg_depthwise_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
                                 mg_scale *dx_scale, const mg_conv_params *p);
+
+/* For kernel 1, stride 1, pad 0, in_c % 2 == 0, out_c % 4 == 0, out_c <= 640. */
+void mg_conv2d_dx_s16__1x1(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
+                           mg_scale *dx_scale, const mg_conv_params *p);
+
+/* For in_c % 4 == 0, kernel 3x3, 5x5 or 7x7, stride 1 or 2. */
+void mg_depthwise_conv2d_dx_s16__4(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
+                                   mg_scale *dx_scale, const mg_conv_params *p);
 
 /* Weight gradient: sum over output pixels of da * (x - zero_in), no rounding; saturates to int32 (possible
  * only above 256 pixels). Writes every element of dw. */

@@ -1,90 +1,44 @@
 /* Depthwise convolution, four channels at a time: the rows that the window meets are kept as int16 with the
- * zero point taken off and zeros around them, so that two pixels by four channels cost eleven instructions a
- * tap. */
+ * zero point taken off and zeros around them, so that two pixels by four channels cost fourteen instructions
+ * a tap. */
 #include "conv.h"
+#include "lanes.h"
 #include "requant.h"
 
 /* Stack: 3 KB. A map 32 wide fits at once with a 7x7 kernel, a wider one goes by parts. */
 enum { PIXELS = 272, MAX_KERNEL = 7 };
 
-/* Four channels of one pixel or tap: lanes 0 and 2, 1 and 3. */
-typedef struct {
-    uint32_t c02, c13;
-} lanes;
-
-/* Sums of four channels. */
-typedef struct {
-    int32_t c0, c1, c2, c3;
-} four;
-
-/* Two neighbouring pixels. */
-typedef struct {
-    four p, q;
-} two;
-
 /* Rows of the input for some neighbouring outputs: as many slots as the kernel has rows, PIXELS / kernel
  * pixels apart, row iy in slot (iy + pad) % kernel. The weights come twice in a row, so that the slots can be
  * met in the order of memory whichever holds the window's first row. */
 typedef struct {
-    lanes pixels[PIXELS], taps[2 * MAX_KERNEL * MAX_KERNEL];
+    mg_quad pixels[PIXELS], taps[2 * MAX_KERNEL * MAX_KERNEL];
     int32_t columns, next;
 } rows;
 
-static inline lanes expand(const int8_t *p, uint32_t minus_zero) {
+static inline mg_quad expand(const int8_t *p, uint32_t minus_zero) {
     uint32_t v = mg_load32(p);
-    return (lanes){mg_sxtab16(minus_zero, v), mg_sxtab16_ror8(minus_zero, v)};
-}
-
-/* t += x[at] * w, second pixel x[at + apart]; `at` and `apart` are known at compile time. */
-MG_INLINE two tap(two t, const lanes *x, const lanes *w, const int at, const int apart) {
-#if MG_DSP
-    uint32_t w02, w13, x4; /* three, as one more would take the last register */
-    __asm__("ldrd   %[w02], %[w13], [%[w], %[i]] \n\t"
-            "ldr    %[x4], [%[x], %[i]]          \n\t"
-            "smlabb %[p0], %[x4], %[w02], %[p0]  \n\t"
-            "smlatt %[p2], %[x4], %[w02], %[p2]  \n\t"
-            "ldr    %[x4], [%[x], %[j]]          \n\t"
-            "smlabb %[q0], %[x4], %[w02], %[q0]  \n\t"
-            "smlatt %[q2], %[x4], %[w02], %[q2]  \n\t"
-            "ldr    %[x4], [%[x], %[i] + 4]      \n\t"
-            "smlabb %[p1], %[x4], %[w13], %[p1]  \n\t"
-            "smlatt %[p3], %[x4], %[w13], %[p3]  \n\t"
-            "ldr    %[x4], [%[x], %[j] + 4]      \n\t"
-            "smlabb %[q1], %[x4], %[w13], %[q1]  \n\t"
-            "smlatt %[q3], %[x4], %[w13], %[q3]  \n\t"
-            : [p0] "+r"(t.p.c0), [p1] "+r"(t.p.c1), [p2] "+r"(t.p.c2), [p3] "+r"(t.p.c3), [q0] "+r"(t.q.c0),
-              [q1] "+r"(t.q.c1), [q2] "+r"(t.q.c2), [q3] "+r"(t.q.c3), [w02] "=&r"(w02), [w13] "=&r"(w13),
-              [x4] "=&r"(x4)
-            : [x] "r"(x), [w] "r"(w), [i] "i"(8 * at), [j] "i"(8 * (at + apart))
-            : "memory");
-#else
-    const lanes a = x[at], b = x[at + apart], k = w[at];
-    t.p.c0 = mg_smlabb(a.c02, k.c02, t.p.c0), t.p.c2 = mg_smlatt(a.c02, k.c02, t.p.c2);
-    t.p.c1 = mg_smlabb(a.c13, k.c13, t.p.c1), t.p.c3 = mg_smlatt(a.c13, k.c13, t.p.c3);
-    t.q.c0 = mg_smlabb(b.c02, k.c02, t.q.c0), t.q.c2 = mg_smlatt(b.c02, k.c02, t.q.c2);
-    t.q.c1 = mg_smlabb(b.c13, k.c13, t.q.c1), t.q.c3 = mg_smlatt(b.c13, k.c13, t.q.c3);
-#endif
-    return t;
+    return (mg_quad){mg_sxtab16(minus_zero, v), mg_sxtab16_ror8(minus_zero, v)};
 }
 
 /* One input row of four channels, x at its column 0, from column `from` on; x = NULL: a row of padding. */
-static void fill(lanes *row, const int8_t *x, int32_t from, int32_t columns, const mg_conv_params *p) {
+static void fill(mg_quad *row, const int8_t *x, int32_t from, int32_t columns, const mg_conv_params *p) {
     const uint32_t minus_zero = mg_both(-p->zero_in);
     const int32_t c = p->in_c, last = x && from + columns > p->in_w ? p->in_w - from : columns;
     int32_t i = 0;
     for (; i < columns && (!x || from + i < 0); i++)
-        row[i] = (lanes){0, 0};
+        row[i] = (mg_quad){0, 0};
     for (x = x ? x + (from + i) * c : x; i < last; i++, x += c)
         row[i] = expand(x, minus_zero);
     for (; i < columns; i++)
-        row[i] = (lanes){0, 0};
+        row[i] = (mg_quad){0, 0};
 }
 
 /* Bring in the rows up to that of tap kernel_h - 1 of output row oy. */
 static void advance(rows *r, const int8_t *x, int32_t oy, int32_t from, const mg_conv_params *p) {
     for (; r->next < oy * p->stride - p->pad + p->kernel_h; r->next++) {
         int inside = r->next >= 0 && r->next < p->in_h;
-        lanes *row = r->pixels + (r->next + p->pad) % p->kernel_h * (PIXELS / p->kernel_w);
+        mg_quad *row = r->pixels + (r->next + p->pad) % p->kernel_h * (PIXELS / p->kernel_w);
         fill(row, inside ? x + r->next * p->in_w * p->in_c : 0, from, r->columns, p);
     }
 }
@@ -96,9 +50,9 @@ static inline int32_t put1(int8_t *y, int32_t t) {
 }
 
 /* Four channels of one pixel; i: index of the first. */
-static inline void put4(int8_t *y, uint8_t *mask, int32_t i, four t, const int32_t *m, int32_t zero) {
-    int32_t a = mg_smmlar(t.c0, m[0], zero), b = mg_smmlar(t.c1, m[1], zero);
-    int32_t c = mg_smmlar(t.c2, m[2], zero), d = mg_smmlar(t.c3, m[3], zero);
+static inline void put4(int8_t *y, uint8_t *mask, int32_t i, mg_four t, const int32_t *m, int32_t zero) {
+    int32_t a = mg_smmlar(t.ub, m[0], zero), b = mg_smmlar(t.vb, m[1], zero);
+    int32_t c = mg_smmlar(t.ut, m[2], zero), d = mg_smmlar(t.vt, m[3], zero);
     uint32_t bits = mg_flag_equal(0, put1(y + i, a), a, 1);
     bits = mg_flag_equal(bits, put1(y + i + 1, b), b, 2);
     bits = mg_flag_equal(bits, put1(y + i + 2, c), c, 4);
@@ -113,13 +67,15 @@ MG_INLINE void strip(int8_t *y, uint8_t *mask, int32_t i, int32_t n, const rows 
                      const int32_t *b, const int32_t *m, const mg_conv_params *p, const int kernel,
                      const int stride) {
     const int32_t c = p->out_c, zero = p->zero_out;
-    const four start = {b[0], b[1], b[2], b[3]};
-    const lanes *x = r->pixels, *w = r->taps + (kernel - slot) % kernel * kernel;
+    const mg_four start = {.ub = b[0], .vb = b[1], .ut = b[2], .vt = b[3]};
+    const mg_quad *x = r->pixels, *w = r->taps + (kernel - slot) % kernel * kernel;
     for (int32_t j = 0; j < n; j += 2, i += 2 * c, x += 2 * stride) {
-        two t = {start, start};
+        mg_two t = {start, start};
+#pragma GCC unroll 7
         for (int ky = 0; ky < kernel; ky++)
+#pragma GCC unroll 7
             for (int kx = 0; kx < kernel; kx++)
-                t = tap(t, x + ky * (PIXELS / kernel), w + ky * kernel, kx, stride);
+                t = mg_tap(t, &x, &w, ky * (PIXELS / kernel) + kx, ky * kernel + kx, stride);
         put4(y, mask, i, t.p, m, zero);
         if (j + 1 < n)
             put4(y, mask, i + c, t.q, m, zero);
