@@ -21,12 +21,14 @@ FLOORS = [
     {"report"},
     {"pipeline"},
     {"train", "view", "custom", "doctor"},
-    {"prepare"},
+    {"prepare", "twin"},
     {"run", "bench"},
     {"cli"},
     {"__main__"},
 ]
-TORCH = {"frontend/from_torch.py", "frontend/pretrain.py"}
+TORCH = {"frontend/from_torch.py", "frontend/pretrain.py"} | {
+    f"twin/{name}.py" for name in "backward draws engine fixed forward real study sums update".split()
+}
 
 
 def floor(module: str) -> int:

@@ -1,0 +1,198 @@
+"""Execute a training graph in torch, for a batch of samples at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mcugrad.errors import InternalError
+from mcugrad.ir import DType, Graph, Node, ScaleRef
+from mcugrad.ir.graph import Array
+from mcugrad.ops.fixed import pack_bits
+from mcugrad.ops.op import get, scale_states
+from mcugrad.twin import draws, update
+from mcugrad.twin.backward import BACKWARD
+from mcugrad.twin.fixed import BITS, EXP
+from mcugrad.twin.forward import FORWARD
+from mcugrad.twin.real import REAL
+from mcugrad.twin.update import MODES, UNIT, UPDATE
+
+Env = dict[str, Tensor]
+Samples = Array | Mapping[str, Array]
+GRADIENTS = ("integer", "fp32")
+_SCALED = ("clamp_dx", "scale_dx", "avgpool_dx")
+_HELD = {DType.S8: torch.float32, DType.S32: torch.float64, DType.F32: torch.float32}
+
+
+class Twin:
+    """A training graph and its state.
+
+    With one sample a step, `update` "device" and `gradients` "integer", it is bit for bit interp.run.
+    With more, each sample's gradients have exponents of their own, all from the growth that the step began
+    with; their mean, taken in float64 before it is rounded to float32, moves the weights once; of the growths
+    found the largest goes on, and `saturated` counts steps in which any sample clipped. So N copies of one
+    sample do what that sample alone does.
+    update: how weights move, see twin/update.py. gradients "fp32": float gradients on the same int8 forward.
+    qas=False: without the division by the scales' squares. seed: of the int8 mode's draws.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        device: str = "cpu",
+        update: str = "device",
+        gradients: str = "integer",
+        qas: bool = True,
+        seed: int = 0,
+    ) -> None:
+        if update not in MODES or gradients not in GRADIENTS:
+            raise InternalError(
+                f"update {update!r} is none of {MODES}, or gradients {gradients!r} of {GRADIENTS}"
+            )
+        self.graph, self.steps = graph, 0
+        self._device, self._update, self._real, self._seed = (
+            torch.device(device),
+            update,
+            gradients == "fp32",
+            seed,
+        )
+        self._table = FORWARD | (REAL if self._real else BACKWARD) | UPDATE
+        self._states = scale_states(graph)
+        self._params = {name: self._hold(name, p.data) for name, p in graph.params.items()}
+        if not qas:
+            self._drop_scaling()
+        self._attrs = [self._attributes(node) for node in graph.nodes]
+        self._forward = [i for i, n in enumerate(graph.nodes) if get(n.op).phase == "forward"]
+
+    def step(self, x: Samples, labels: Array, lr: float) -> tuple[Array, Array]:
+        """Train on int8 samples [N,H,W,C] (or a rest's inputs by name) -> losses f32[N], predictions."""
+        return self._results(self._step(x, labels, lr, keep=False))
+
+    def forward(self, x: Samples, labels: Array) -> tuple[Array, Array]:
+        """Losses and predictions; changes nothing."""
+        env = self._environment(x, labels)
+        self._run(self._forward, env, keep=False)
+        return self._results(env)
+
+    def infer(self, x: Samples) -> dict[str, Array]:
+        """The graph's outputs, by value name, of a graph without label."""
+        env = self._environment(x)
+        self._run(self._forward, env, keep=False)
+        return {name: self._array(name, env[name]) for name in self.graph.outputs.values()}
+
+    def trace(self, x: Samples, labels: Array, lr: float) -> dict[str, Array]:
+        """One training step that returns every value of the graph, samples first."""
+        env = self._step(x, labels, lr, keep=True)
+        return {name: self._array(name, env[name]) for n in self.graph.nodes for name in n.outs}
+
+    def state(self) -> dict[str, Array]:
+        """A copy of every trained param; in mode fp32 the `frac` ones are float32."""
+        return {n: self._array(n, self._params[n]) for n, p in self.graph.params.items() if p.trained}
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """Go on from what `state` gave."""
+        self._params |= {name: self._hold(name, data) for name, data in state.items()}
+
+    @torch.inference_mode()
+    def _step(self, x: Samples, labels: Array, lr: float, keep: bool) -> Env:
+        env = self._environment(x, labels)
+        env["lr"] = torch.tensor([lr], dtype=torch.float32, device=self._device)
+        self._run(range(len(self.graph.nodes)), env, keep)
+        for name, p in self.graph.params.items():
+            if p.trained and name not in self._states:
+                self._params[name] = env[name]
+            elif p.trained and not self._real:
+                self._params[name] = _agreed(env[name])
+        self.steps += 1
+        return env
+
+    @torch.inference_mode()
+    def _run(self, chosen: Iterable[int], env: Env, keep: bool) -> None:
+        chosen = list(chosen)
+        last = {name: i for i in chosen for name in chain(self.graph.nodes[i].ins, self.graph.nodes[i].outs)}
+        kept = set(self.graph.outputs.values()) | set(self.graph.params)
+        for i in chosen:
+            node = self.graph.nodes[i]
+            self._execute(node, self._attrs[i], env)
+            for name in () if keep else {*node.ins, *node.outs} - kept:
+                if last[name] == i:
+                    env.pop(name, None)
+
+    def _execute(self, node: Node, attrs: dict[str, Any], env: Env) -> None:
+        if "rounding" in attrs:
+            attrs = attrs | {"rounding": self._rounding(node)}
+        results = self._table[node.op](*(env[name] for name in node.ins), **attrs)
+        op = get(node.op)
+        written = [name for name, arg in zip(node.ins, op.ins, strict=False) if arg.name in op.inout]
+        env.update(zip(node.outs, results, strict=False))
+        env.update(zip(written, results[len(op.outs) :], strict=True))
+
+    def _rounding(self, node: Node) -> update.Rounding:
+        if self._update != "int8":
+            return update.to_nearest if self._update == "device" else update.not_at_all
+        name, count = node.ins[0], self.graph.value(node.ins[2]).size
+        return partial(update.stochastic, drawn=draws.draw(self._seed, self.steps, name, count, self._device))
+
+    def _environment(self, x: Samples, labels: Array | None = None) -> Env:
+        samples = x if isinstance(x, Mapping) else {self.graph.inputs[0].name: x}
+        held = {
+            k: torch.from_numpy(np.ascontiguousarray(v)).to(self._device).float() for k, v in samples.items()
+        }
+        count = len(next(iter(held.values())))
+        states = {name: self._params[name].expand(count, 4) for name in self._states}
+        if self._real:
+            states = {name: torch.zeros_like(s) for name, s in states.items()}
+        env = self._params | states | held
+        if labels is not None:
+            env["label"] = torch.as_tensor(np.asarray(labels, np.int64), device=self._device)[:, None]
+        return env
+
+    def _attributes(self, node: Node) -> dict[str, Any]:
+        attrs, value = {**node.attrs, "masked": len(node.outs) > 1}, self.graph.value
+        if get(node.op).phase == "update":
+            attrs["rounding"] = None
+        if self._real and node.op in _SCALED:
+            before, after = value(node.ins[0]).quant, value(node.outs[0]).quant
+            assert isinstance(before, ScaleRef) and isinstance(after, ScaleRef)
+            attrs["k"] = before.offset - after.offset
+        return attrs | {"offset": 0} if self._real else attrs
+
+    def _drop_scaling(self) -> None:
+        """Plain gradients of the integers; dead channels stay out."""
+        for node in self.graph.nodes:
+            if node.op.startswith("sgd"):
+                coef = self._params[node.ins[3]]
+                self._params[node.ins[3]] = torch.where(coef > 0, float(UNIT), 0.0)
+
+    def _hold(self, name: str, data: Array) -> Tensor:
+        value, indexed = self.graph.params[name].value, name in self._states or name.endswith(".index")
+        kind = torch.int64 if indexed else _HELD[value.dtype]
+        return torch.from_numpy(np.array(data)).to(self._device, kind)
+
+    def _array(self, name: str, tensor: Tensor) -> Array:
+        kind, data = self.graph.value(name).dtype, tensor.cpu().numpy()
+        if kind is DType.BITS:
+            return np.stack([pack_bits(sample) for sample in data])
+        real = (self._real and kind in (DType.S16, DType.S32) and name in self.graph.values) or (
+            self._update == "fp32" and name.endswith("_frac")
+        )
+        return np.array(data, np.float32 if real else kind.numpy)
+
+    def _results(self, env: Env) -> tuple[Array, Array]:
+        names = self.graph.outputs
+        return self._array(names["loss"], env[names["loss"]])[:, 0], env[names["predicted"]][
+            :, 0
+        ].cpu().numpy()
+
+
+def _agreed(states: Tensor) -> Tensor:
+    """The samples' scale states -> the next step's: largest growth; exp and bits are the last sample's."""
+    new: Tensor = states.amax(0)
+    new[EXP], new[BITS] = states[-1, EXP], states[-1, BITS]
+    return new

@@ -1,0 +1,76 @@
+"""The same backward ops in float32 with no rounding to integers: what quantised gradients are compared with.
+
+Attribute `k`: the op's multipliers m stand for m / 2^31 / 2^k. Scale states pass through unused.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from mcugrad.twin import sums
+from mcugrad.twin.backward import BACKWARD, spread
+
+
+def quantise_dx(d: Tensor, dx_scale: Tensor, **_: Any) -> tuple[Tensor, Tensor]:
+    return d, dx_scale
+
+
+def clamp_dx(dy: Tensor, mask: Tensor, m: Tensor, *, k: int, **_: Any) -> tuple[Tensor]:
+    return (dy * mask * (m * 2.0 ** (-31 - k)).float(),)
+
+
+def scale_dx(dy: Tensor, *, m: int, k: int, **_: Any) -> tuple[Tensor]:
+    return (dy * (m * 2.0 ** (-31 - k)),)
+
+
+def avgpool_dx(dy: Tensor, *, m: int, k: int, in_shape: tuple[int, int], **_: Any) -> tuple[Tensor]:
+    return (spread(dy * (m * 2.0 ** (-31 - k)), in_shape),)
+
+
+def sum_dx(
+    a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor, dx_scale: Tensor, **_: Any
+) -> tuple[Tensor, Tensor]:
+    return a + b, dx_scale
+
+
+def conv2d_dx(
+    da: Tensor, w: Tensor, da_scale: Tensor, dx_scale: Tensor, **attrs: Any
+) -> tuple[Tensor, Tensor]:
+    return sums.transposed(da, w, attrs["in_shape"], attrs["stride"], attrs["pad"]), dx_scale
+
+
+def depthwise_conv2d_dx(
+    da: Tensor, w: Tensor, da_scale: Tensor, dx_scale: Tensor, **attrs: Any
+) -> tuple[Tensor, Tensor]:
+    return sums.transposed_depthwise(da, w, attrs["in_shape"], attrs["stride"], attrs["pad"]), dx_scale
+
+
+def conv2d_dw(da: Tensor, x: Tensor, *, kernel: tuple[int, int], **attrs: Any) -> tuple[Tensor]:
+    return (sums.weight_gradient(da, x - attrs["zero_in"], kernel, attrs["stride"], attrs["pad"]),)
+
+
+def depthwise_conv2d_dw(da: Tensor, x: Tensor, *, kernel: tuple[int, int], **attrs: Any) -> tuple[Tensor]:
+    return (sums.weight_gradient_depthwise(da, x - attrs["zero_in"], kernel, attrs["stride"], attrs["pad"]),)
+
+
+def conv2d_db(da: Tensor, **_: Any) -> tuple[Tensor]:
+    return (da.sum((1, 2)),)
+
+
+REAL = BACKWARD | {
+    f.__name__: f
+    for f in (
+        quantise_dx,
+        clamp_dx,
+        scale_dx,
+        avgpool_dx,
+        sum_dx,
+        conv2d_dx,
+        depthwise_conv2d_dx,
+        conv2d_dw,
+        depthwise_conv2d_dw,
+        conv2d_db,
+    )
+}
