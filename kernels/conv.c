@@ -225,6 +225,10 @@ static void tap_gradient(int32_t *dw, const int16_t *da, int32_t step, const int
 }
 
 void mg_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p) {
+    if (MG_FAST && pointwise(p) && p->in_c % 2 == 0 && p->out_c % 2 == 0 && p->in_h * p->in_w <= 256) {
+        mg_conv2d_dw_s32__1x1(dw, da, x, p);
+        return;
+    }
     for (int32_t co = 0; co < p->out_c; co++)
         for (int32_t ky = 0; ky < p->kernel_h; ky++)
             for (int32_t kx = 0; kx < p->kernel_w; kx++, dw += p->in_c)
