@@ -100,13 +100,22 @@ void mg_depthwise_conv2d_s8(int8_t *y, uint8_t *mask, const int8_t *x, const int
 
 /* ---- gradient of the input ---- */
 
+/* Eight elements, one byte of mask. */
+static void clamp8(int16_t *da, const int16_t *dy, uint32_t bits, const int32_t *m) {
+    for (int i = 0; i < 8; i++)
+        da[i] = (int16_t)(mg_scale_by(dy[i], m[i]) & -(int32_t)(bits >> i & 1));
+}
+
 void mg_clamp_dx_s16(int16_t *da, const int16_t *dy, const uint8_t *mask, const int32_t *m,
                      const mg_clamp_params *p) {
-    for (int32_t i = 0; i < p->n; i++)
-        for (int32_t c = 0; c < p->c; c++) {
-            int32_t at = i * p->c + c;
-            da[at] = mg_bit(mask, at) ? mg_scale_by(dy[at], m[c]) : 0;
-        }
+    const int32_t n = p->n, channels = p->c;
+    for (int32_t i = 0; i < n; i++, da += channels, dy += channels) {
+        int32_t c = 0, at = i * channels;
+        for (; channels % 8 == 0 && c < channels; c += 8)
+            clamp8(da + c, dy + c, mask[(at + c) >> 3], m + c);
+        for (; c < channels; c++)
+            da[c] = mg_bit(mask, at + c) ? mg_scale_by(dy[c], m[c]) : 0;
+    }
 }
 
 /* The output coordinate that reads input coordinate `in` with tap k, or -1. */
@@ -244,8 +253,18 @@ void mg_depthwise_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x,
 }
 
 void mg_conv2d_db_s32(int32_t *db, const int16_t *da, const mg_clamp_params *p) {
-    memset(db, 0, (size_t)p->c * sizeof *db);
-    for (int32_t i = 0; i < p->n; i++, da += p->c)
-        for (int32_t c = 0; c < p->c; c++)
-            db[c] += da[c];
+    const int32_t n = p->n, channels = p->c;
+    int32_t c = 0;
+    for (; c + 4 <= channels; c += 4) {
+        int32_t sum[4] = {0, 0, 0, 0};
+        for (int32_t i = 0; i < n; i++)
+            for (int k = 0; k < 4; k++)
+                sum[k] += da[i * channels + c + k];
+        memcpy(db + c, sum, sizeof sum);
+    }
+    for (; c < channels; c++) {
+        db[c] = 0;
+        for (int32_t i = 0; i < n; i++)
+            db[c] += da[i * channels + c];
+    }
 }

@@ -26,9 +26,8 @@ static inline float mg_exp2i(int32_t e) {
 /* Nearest integer, half away from zero, clipped to +-2^30; not-a-number gives 0. */
 static inline int32_t mg_round_away(float u) {
     const float most = 1073741824.0f;
-    if (u != u)
-        return 0;
-    u = u > most ? most : u < -most ? -most : u;
+    if (!(__builtin_fabsf(u) < most))
+        return u != u ? 0 : u > 0.0f ? 1 << 30 : -(1 << 30);
     return (int32_t)(u + (u >= 0.0f ? 0.5f : -0.5f));
 }
 
