@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ class Kernels:
         addresses = [m.address for m in memory]
         for i, out in enumerate(op.outs):
             addresses[i] = 0 if out.name in drop else addresses[i]
-        fields = _fields(op, ins, attrs)
+        values = field_values(op, ins, attrs)
+        fields = (ctypes.c_double * len(values))(*values)
         getattr(self.lib, f"shim_{op.kernel}")((ctypes.c_void_p * len(addresses))(*addresses), fields)
         assert all(m.intact() for m in memory), f"{name} wrote beyond an operand"
         written = [a.name in op.inout for a in op.ins]
@@ -84,13 +86,14 @@ def _value(arg: Arg, shape: tuple[int, ...]) -> Value:
     return Value(arg.name, arg.dtype, shape)
 
 
-def _fields(op: Op, ins: tuple[Array, ...], attrs: dict[str, Any]) -> Any:
+def field_values(op: Op, ins: Sequence[Array], attrs: dict[str, Any]) -> list[float]:
+    """Content of the C struct, in the order of its fields."""
     values = [_value(a, x.shape) for a, x in zip(op.ins, ins, strict=True)]
     shapes = op.shapes(values, attrs)
     fields = op.fields(values, [_value(a, s) for a, s in zip(op.outs, shapes, strict=True)], attrs)
     order = shim.FIELDS[op.params].split()
     assert set(fields) == set(order), f"the record of {op.name} fills other fields than its struct has"
-    return (ctypes.c_double * len(order))(*(fields[k] for k in order))
+    return [fields[k] for k in order]
 
 
 def _labels(op: Op) -> list[str]:

@@ -1,0 +1,146 @@
+"""The kernels as Cortex-M7 code, in QEMU: the DSP instructions have the bits that their C twins have."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mcugrad import ops
+from mcugrad.ir.graph import Array
+from mcugrad.ops import fixed
+from mcugrad.paths import KERNELS
+from tests.kernels import arrays, shim
+from tests.kernels.run import field_values
+
+HERE = Path(__file__).parent / "cortex_m7"
+CPU = ["-mcpu=cortex-m7", "-mthumb", "-mfpu=fpv5-sp-d16", "-mfloat-abi=hard"]
+FLAGS = ["-std=c11", "-O3", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-ffunction-sections"]
+LINK = ["--specs=nosys.specs", "-nostartfiles", "-Wl,--gc-sections"]
+TOOLS = ["arm-none-eabi-gcc", "qemu-system-arm"]
+
+
+class Program:
+    """Cases as C; operands are bytes, one element away from a multiple of eight, so nothing is aligned better."""
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.cases: list[str] = []
+
+    def case(self, label: str, name: str, *ins: Array, **attrs: Any) -> None:
+        op, k = ops.get(name), f"c{len(self.cases)}"
+        expected = op.ref(*ins, **attrs)
+        outs = [np.zeros_like(e) for e in expected[: len(op.outs)]]
+        given = [self._bytes(f"{k}_{i}", a) for i, a in enumerate([*outs, *ins])]
+        found = given[: len(outs)] + [
+            g for g, a in zip(given[len(outs) :], op.ins, strict=True) if a.name in op.inout
+        ]
+        wanted = [self._bytes(f"{k}_e{i}", np.ascontiguousarray(e)) for i, e in enumerate(expected)]
+        self._array("void *", f"{k}_operands", given)
+        self._array("const double ", f"{k}_fields", [float(v).hex() for v in field_values(op, ins, attrs)])
+        self._array("const void *const ", f"{k}_found", found)
+        self._array("const void *const ", f"{k}_expected", wanted)
+        self._array("const unsigned ", f"{k}_sizes", [str(e.nbytes) for e in expected])
+        call = f'"{label}", shim_{op.kernel}, {k}_operands, {k}_fields, {len(expected)}'
+        self.cases.append(f"    {{{call}, {k}_found, {k}_expected, {k}_sizes}},")
+
+    def source(self) -> str:
+        table = "\n".join(["const test_case cases[] = {", *self.cases, "};"])
+        count = f"const int case_count = {len(self.cases)};"
+        return "\n".join([shim.source(), '#include "cases.h"', *self.text, table, count, ""])
+
+    def _bytes(self, name: str, a: Array) -> str:
+        data = bytes(a.itemsize) + a.tobytes()
+        values = ",".join(map(str, data))
+        self.text.append(f"static uint8_t {name}[] __attribute__((aligned(8))) = {{{values}}};")
+        return f"{name} + {a.itemsize}"
+
+    def _array(self, kind: str, name: str, values: list[str]) -> None:
+        self.text.append(f"static {kind}{name}[] = {{{', '.join(values)}}};")
+
+
+def convolutions(
+    program: Program, op: str, h: int, w: int, kernel: int, stride: int, ci: int, co: int
+) -> None:
+    """Forward and all three gradients of one shape."""
+    depthwise = op.startswith("depthwise")
+    label = f"{op} {h}x{w} {kernel}/{stride} {ci}->{co}"
+    weights = arrays.s8(kernel, kernel, ci) if depthwise else arrays.s8(co, kernel, kernel, ci)
+    x, pad = arrays.s8(h, w, ci), kernel // 2
+    attrs = {"stride": stride, "pad": pad, "zero_in": -128, "zero_out": 3, "shift": 0}
+    b, m = arrays.s32(90000, co), (arrays.multiplier(co) // 200).astype(np.int32)
+    program.case(label, op, x, weights, b, m, **attrs)
+    oh, ow = ((n + 2 * pad - kernel) // stride + 1 for n in (h, w))
+    da, geometry = arrays.gradient(oh, ow, co), {"stride": stride, "pad": pad}
+    states = np.array([-9, 1, 0, 14], np.int32), np.array([-20, 9, 2, 3], np.int32)
+    program.case(f"{label} dx", f"{op}_dx", da, weights, *states, in_shape=(h, w), offset=-2, **geometry)
+    program.case(f"{label} dw", f"{op}_dw", da, x, zero_in=-128, kernel=(kernel, kernel), **geometry)
+    program.case(f"{label} db", "conv2d_db", da)
+    mask = fixed.pack_bits(arrays.RNG.random(da.size) < 0.6)
+    program.case(f"{label} clamp", "clamp_dx", da, mask, arrays.multiplier(co))
+
+
+def all_convolutions(program: Program) -> None:
+    for h, w, ci, co in [
+        (4, 4, 8, 24),
+        (5, 5, 12, 8),
+        (1, 1, 16, 4),
+        (3, 4, 20, 6),
+        (2, 3, 7, 5),
+        (17, 16, 4, 4),
+    ]:
+        convolutions(program, "conv2d", h, w, 1, 1, ci, co)
+    convolutions(program, "conv2d", 11, 20, 3, 2, 3, 16)
+    convolutions(program, "conv2d", 6, 5, 5, 1, 4, 2)
+    for kernel in (3, 5, 7):
+        for h, w, stride in [(4, 4, 1), (9, 7, 1), (8, 8, 2), (7, 9, 2), (1, 2, 2), (3, 40, 1), (2, 70, 2)]:
+            convolutions(program, "depthwise_conv2d", h, w, kernel, stride, 8, 8)
+    convolutions(program, "depthwise_conv2d", 5, 5, 3, 1, 5, 5)
+
+
+def everything_else(program: Program) -> None:
+    n, state = 45, np.array([-9, 1, 0, 14], np.int32)
+    program.case("add", "add", arrays.s8(n), arrays.s8(n), m1=20000, m2=-16000, c=1 << 20, sh=15)
+    program.case("scale_dx", "scale_dx", arrays.gradient(n), m=(1 << 31) - 9)
+    grads = arrays.gradient(n), arrays.gradient(n)
+    program.case("sum_dx", "sum_dx", *grads, state, state + 3, state, offset_a=1, offset_b=-3)
+    program.case("avgpool", "avgpool", arrays.s8(4, 4, 13), mult=1 << 27, shift=1, zero_in=-128, zero_out=5)
+    program.case("avgpool_dx", "avgpool_dx", arrays.gradient(13), m=1 << 30, in_shape=(4, 4))
+    w, b, d, x = arrays.f32(10, n), arrays.f32(10), arrays.f32(10), arrays.s8(n)
+    head = {"zero": -7, "scale": 0.0235}
+    program.case("linear", "linear", x, w, b, **head)
+    program.case("linear_dx", "linear_dx", d, w, **head)
+    program.case("linear_sgd", "linear_sgd", w, b, d, x, arrays.rate(), **head)
+    for value in (0.3, np.nan):
+        program.case("quantise_dx", "quantise_dx", np.append(arrays.f32(n), np.float32(value)), state)
+    program.case("softmax_xent", "softmax_xent", arrays.f32(10) * np.float32(9), np.array([4], np.int32))
+    coef = np.abs(arrays.f32(6)) * np.float32(3000)
+    for lr in (0.01, 1e30, np.nan):
+        w8, f8, dw = arrays.s8(6, 1, 1, 9), arrays.s8(6, 1, 1, 9), arrays.s32(1 << 24, 6, 1, 1, 9)
+        about = {"offset": 4, "inner": 0}
+        program.case("sgd", "sgd", w8, f8, dw, coef, state, arrays.rate(lr), **about)
+        biases = arrays.s32(1 << 30, 6), arrays.s8(6), arrays.s32(1 << 24, 6)
+        program.case("sgd_bias", "sgd_bias", *biases, coef, state, arrays.rate(lr), offset=3)
+
+
+@pytest.mark.skipif(any(shutil.which(t) is None for t in TOOLS), reason=f"needs {' and '.join(TOOLS)}")
+@pytest.mark.parametrize("level", ["-O3", "-Og"])
+def test_cortex_m7(tmp_path: Path, level: str) -> None:
+    program = Program()
+    all_convolutions(program)
+    everything_else(program)
+    (tmp_path / "cases.c").write_text(program.source())
+    sources = [*sorted(KERNELS.glob("*.c")), tmp_path / "cases.c", HERE / "start.c"]
+    elf, includes = tmp_path / "kernels.elf", [f"-I{KERNELS}", f"-I{HERE}"]
+    link = [*LINK, f"-Wl,-T,{HERE / 'link.ld'}"]
+    command = ["arm-none-eabi-gcc", *CPU, *FLAGS, level, *includes, *map(str, sources), *link, "-o", str(elf)]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr[-3000:]
+    board = ["-M", "mps2-an500", "-nographic", "-monitor", "none", "-serial", "null"]
+    run = ["qemu-system-arm", *board, "-semihosting-config", "enable=on,target=native", "-kernel", str(elf)]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"these differ on the Cortex-M7:\n{done.stdout}{done.stderr}"
