@@ -102,7 +102,9 @@ def _step(manifest: Mapping[str, Any], board: str, elf: Path) -> dict[str, Any]:
     session = Session.connect(emulated(board, elf), boards.load(board).baud, expected, elf)
     try:
         session.control({"cmd": "watch", "symbol": "mg_step"})
-        result = session.train(1, noise(tuple(manifest["input"]["shape"])).tobytes(), 3, 0.001)
+        result = session.train(
+            1, noise(tuple(manifest["input"]["shape"])).tobytes(), 3 % manifest["classes"], 0.001
+        )
         counters = session.control({"cmd": "counters"})
         marks = session.control({"cmd": "marks", "last": len(manifest["nodes"]) + 1})["marks"]
     finally:
