@@ -23,6 +23,7 @@ FLOORS = [
     {"train", "view", "custom", "doctor"},
     {"prepare", "twin"},
     {"run", "bench"},
+    {"modes"},
     {"cli"},
     {"__main__"},
 ]
