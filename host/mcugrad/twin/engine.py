@@ -33,6 +33,7 @@ _HELD = {DType.S8: torch.float32, DType.S32: torch.float64, DType.F32: torch.flo
 class Twin:
     """A training graph and its state.
 
+    A step whose loss is not finite changes nothing, as on the board.
     With one sample a step, `update` "device" and `gradients` "integer", it is bit for bit interp.run.
     With more, each sample's gradients have exponents of their own, all from the growth that the step began
     with; their mean, taken in float64 before it is rounded to float32, moves the weights once; of the growths
@@ -53,15 +54,11 @@ class Twin:
     ) -> None:
         if update not in MODES or gradients not in GRADIENTS:
             raise InternalError(
-                f"update {update!r} is none of {MODES}, or gradients {gradients!r} of {GRADIENTS}"
+                f"update {update!r} is not of {MODES} or gradients {gradients!r} of {GRADIENTS}"
             )
         self.graph, self.steps = graph, 0
-        self._device, self._update, self._real, self._seed = (
-            torch.device(device),
-            update,
-            gradients == "fp32",
-            seed,
-        )
+        self._device, self._seed = torch.device(device), seed
+        self._update, self._real = update, gradients == "fp32"
         self._table = FORWARD | (REAL if self._real else BACKWARD) | UPDATE
         self._states = scale_states(graph)
         self._params = {name: self._hold(name, p.data) for name, p in graph.params.items()}
@@ -104,13 +101,17 @@ class Twin:
         env = self._environment(x, labels)
         env["lr"] = torch.tensor([lr], dtype=torch.float32, device=self._device)
         self._run(range(len(self.graph.nodes)), env, keep)
+        if bool(env[self.graph.outputs["loss"]].isfinite().all()):
+            self._commit(env)
+        return env
+
+    def _commit(self, env: Env) -> None:
         for name, p in self.graph.params.items():
             if p.trained and name not in self._states:
                 self._params[name] = env[name]
             elif p.trained and not self._real:
                 self._params[name] = _agreed(env[name])
         self.steps += 1
-        return env
 
     @torch.inference_mode()
     def _run(self, chosen: Iterable[int], env: Env, keep: bool) -> None:
@@ -141,9 +142,7 @@ class Twin:
 
     def _environment(self, x: Samples, labels: Array | None = None) -> Env:
         samples = x if isinstance(x, Mapping) else {self.graph.inputs[0].name: x}
-        held = {
-            k: torch.from_numpy(np.ascontiguousarray(v)).to(self._device).float() for k, v in samples.items()
-        }
+        held = {name: torch.tensor(data, device=self._device).float() for name, data in samples.items()}
         count = len(next(iter(held.values())))
         states = {name: self._params[name].expand(count, 4) for name in self._states}
         if self._real:
@@ -185,10 +184,8 @@ class Twin:
         return np.array(data, np.float32 if real else kind.numpy)
 
     def _results(self, env: Env) -> tuple[Array, Array]:
-        names = self.graph.outputs
-        return self._array(names["loss"], env[names["loss"]])[:, 0], env[names["predicted"]][
-            :, 0
-        ].cpu().numpy()
+        loss, predicted = (self.graph.outputs[name] for name in ("loss", "predicted"))
+        return self._array(loss, env[loss])[:, 0], self._array(predicted, env[predicted])[:, 0]
 
 
 def _agreed(states: Tensor) -> Tensor:

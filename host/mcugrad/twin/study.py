@@ -1,4 +1,4 @@
-"""Accuracy of one training, simulated: a case in, test accuracy after each epoch out, one JSON line a case.
+"""Accuracy of one training, simulated: a case in, accuracy after each epoch out, one JSON line a case.
 
 `python -m mcugrad.twin.study --model mcunet-5fps --data flowers102 --scheme 99kb --out results.jsonl`
 A case whose line is already in the file is not run again.
@@ -29,7 +29,7 @@ from mcugrad.passes.autodiff import differentiate, with_loss
 from mcugrad.passes.calibrate import calibrate
 from mcugrad.passes.schemes import scheme_for
 from mcugrad.passes.sparse import requests
-from mcugrad.sources import Samples, open_source
+from mcugrad.sources import Samples, Split, open_source
 from mcugrad.sources.image import codes
 from mcugrad.train import order, rate
 from mcugrad.twin.engine import GRADIENTS, Twin
@@ -37,12 +37,16 @@ from mcugrad.twin.front import cached, split
 from mcugrad.twin.update import MODES
 
 Tell = Callable[[str], None]
+JUDGES = ("test", "validation")
 TOGETHER = 16  # images judged at once: small enough for the cache
 
 
 @dataclass(frozen=True)
 class Case:
-    """All that decides the figures. With batch 1, device and integer, a board trains to the same weights."""
+    """All that decides the figures. With batch 1, device and integer, a board trains to the same weights.
+
+    judge "validation": every fifth training image is judged instead of trained on, to tune the rate by.
+    """
 
     model: str = "digits-tiny"
     data: str = "paper-digits"
@@ -54,6 +58,7 @@ class Case:
     lr: float = 0.02
     batch: int = 1
     seed: int = 0
+    judge: str = "test"
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def run(case: Case, device: str = "cpu", tell: Tell = lambda line: None) -> dict
     height, width, channels = graph.inputs[0].shape
     images = source.split((height, width, channels))
     front, rest = split(graph)
-    train, test = (_past(front, s, device) for s in (images.train, images.test))
+    train, test = (_past(front, samples, device) for samples in _parts(images, case.judge))
     tell(f"{len(train.labels)} + {len(test.labels)} images, front run in {time.monotonic() - began:.0f} s")
     twin = Twin(rest, device, case.mode, case.gradients, case.qas, case.seed)
     accuracy, loss, epochs = [judge(twin, test)], [], 0.0
@@ -149,6 +154,15 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
+def _parts(images: Split, judge: str) -> tuple[Samples, Samples]:
+    if judge == "test":
+        return images.train, images.test
+    whole = images.train
+    fifth = np.arange(len(whole)) % 5 == 4
+    train, test = (Samples(whole.pixels[part], whole.labels[part]) for part in (~fifth, fifth))
+    return train, test
+
+
 def _past(front: Graph, samples: Samples, device: str) -> Part:
     return Part(cached(front, codes(samples.pixels), device=device), samples.labels)
 
@@ -177,6 +191,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{name}", type=_positive(int), default=getattr(default, name))
     parser.add_argument("--lr", type=_positive(float), default=default.lr, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=default.seed, help="of head, order and random rounding")
+    parser.add_argument("--judge", choices=JUDGES, default=default.judge, help="by which images")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=0, help="of torch on the CPU; 0: all cores")
     parser.add_argument("--out", type=Path, default=Path("results.jsonl"))

@@ -81,6 +81,18 @@ def test_inference_changes_nothing() -> None:
         assert losses[i] == env["loss"][0] and predicted[i] == env["predicted"][0]
 
 
+def test_infinite_loss_changes_nothing() -> None:
+    graph = training_graph(small(), "full")
+    twin = Twin(graph)
+    for _ in range(3):
+        before = twin.state()
+        if not np.isfinite(twin.step(sample(graph, 0)[None], np.array([0]), 3e38)[0]).all():
+            break
+    else:
+        raise AssertionError("the loss stayed finite")
+    assert all(np.array_equal(value, before[name]) for name, value in twin.state().items())
+
+
 def test_a_loaded_state_goes_on_alike() -> None:
     graph = training_graph(small(), "last-4")
     first, second = Twin(graph), Twin(graph)

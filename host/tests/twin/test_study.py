@@ -79,6 +79,15 @@ def test_batch_1_is_the_training_of_the_board() -> None:
     assert study.run(case)["loss"] == [float(np.concatenate(losses).mean())]
 
 
+def test_validation_images_come_out_of_the_training_images(tmp_path: Path) -> None:
+    train, held = study._parts(few(), "validation")
+    assert len(held) == 12 and len(train) == 52
+    assert np.array_equal(held.pixels, few().train.pixels[4::5])
+    assert study.main([*HEAD, "--judge", "validation", "--out", str(tmp_path / "r.jsonl")]) == 0
+    (line,) = lines(tmp_path / "r.jsonl")
+    assert all(share * 12 == pytest.approx(round(share * 12)) for share in line["accuracy"])
+
+
 def test_divergence_ends_the_run() -> None:
     result = study.run(Case(scheme="head-only", lr=1e38, epochs=3))
     assert result["diverged"] and len(result["accuracy"]) < 4
