@@ -45,35 +45,53 @@ static pair widen(mg_words *t, const int8_t *w, int32_t taps, const int32_t *b, 
     return (pair){b[0] - p->zero_in * sum_a, b[1] - p->zero_in * sum_b, m[0], m[1], p->zero_out};
 }
 
-/* Two channels of one pixel, i the index of the first. */
-static inline void put2(int8_t *y, uint8_t *mask, int32_t i, int32_t a, int32_t b, const pair *k) {
-    int32_t ta = mg_smmlar(a, k->ma, k->zero), tb = mg_smmlar(b, k->mb, k->zero);
-    int32_t qa = mg_ssat8(ta), qb = mg_ssat8(tb);
-    y[i] = (int8_t)qa, y[i + 1] = (int8_t)qb;
-    if (mask)
-        mg_put_bits(mask, i, mg_flag_equal(mg_flag_equal(0, ta, qa, 1), tb, qb, 2));
+/* Requantise two channels of two pixels; p, q: indices of the pixels' first elements. */
+MG_INLINE void put(int8_t *y, uint8_t *mask, int32_t p, int32_t q, mg_tile t, const pair *k) {
+    const int32_t pa = mg_smmlar(t.pa, k->ma, k->zero), pb = mg_smmlar(t.pb, k->mb, k->zero);
+    const int32_t qa = mg_smmlar(t.qa, k->ma, k->zero), qb = mg_smmlar(t.qb, k->mb, k->zero);
+    int8_t *yp = y + p, *yq = y + q;
+    yp[0] = (int8_t)mg_ssat8(pa), yp[1] = (int8_t)mg_ssat8(pb);
+    yq[0] = (int8_t)mg_ssat8(qa), yq[1] = (int8_t)mg_ssat8(qb);
+    if (mask) {
+        mg_put_bits(mask, p, mg_flag_equal(mg_flag_equal(0, pa, mg_ssat8(pa), 1), pb, mg_ssat8(pb), 2));
+        mg_put_bits(mask, q, mg_flag_equal(mg_flag_equal(0, qa, mg_ssat8(qa), 1), qb, mg_ssat8(qb), 2));
+    }
 }
 
-/* Two channels of two pixels, `apart` windows from each other. */
-static inline void square(int8_t *y, uint8_t *mask, const windows *v, int32_t window, int32_t apart,
-                          const mg_words *w, const pair *k, int32_t c, int32_t out_c) {
-    int32_t i = v->at + window * out_c + c;
-    mg_tile t = {k->a, k->b, k->a, k->b};
-    t = mg_tile_s8(t, v->x + window * v->pitch, w, (v->taps + 3) & ~3, apart * v->pitch);
-    put2(y, mask, i, t.pa, t.pb, k);
-    put2(y, mask, i + apart * out_c, t.qa, t.qb, k);
+/* Two channels of all windows, two at a time; i: index of the first element. An odd last one is done twice.
+ */
+MG_INLINE void column(int8_t *y, uint8_t *mask, int32_t i, const windows *v, const mg_words *w,
+                      const pair *of, int32_t out_c) {
+    const pair k = *of;
+    const int8_t *x = v->x;
+    const int32_t n = (v->taps + 3) & ~3, pitch = v->pitch;
+    for (int32_t left = v->count; left > 0; left -= 2, x += 2 * pitch, i += 2 * out_c) {
+        int32_t odd = left == 1;
+        mg_tile t = mg_tile_s8((mg_tile){k.a, k.b, k.a, k.b}, x, w, n, odd ? 0 : pitch);
+        put(y, mask, i, odd ? i : i + out_c, t, &k);
+    }
+}
+
+/* Functions of their own, as the tile leaves few registers. */
+static void __attribute__((noinline))
+plain_column(int8_t *y, int32_t i, const windows *v, const mg_words *w, const pair *k, int32_t out_c) {
+    column(y, 0, i, v, w, k, out_c);
+}
+
+static void __attribute__((noinline)) masked_column(int8_t *y, uint8_t *mask, int32_t i, const windows *v,
+                                                    const mg_words *w, const pair *k, int32_t out_c) {
+    column(y, mask, i, v, w, k, out_c);
 }
 
 static void product(int8_t *y, uint8_t *mask, const windows *v, const int8_t *w, const int32_t *b,
                     const int32_t *m, const mg_conv_params *p) {
     mg_words words[MG_TILE_MAX / 2];
-    const windows local = *v;
     for (int32_t c = 0; c < p->out_c; c += 2) {
-        const pair k = widen(words, w + c * local.taps, local.taps, b + c, m + c, p);
-        for (int32_t i = 0; i + 1 < local.count; i += 2)
-            square(y, mask, &local, i, 1, words, &k, c, p->out_c);
-        if (local.count % 2) /* the last one, twice */
-            square(y, mask, &local, local.count - 1, 0, words, &k, c, p->out_c);
+        const pair k = widen(words, w + c * v->taps, v->taps, b + c, m + c, p);
+        if (mask)
+            masked_column(y, mask, v->at + c, v, words, &k, p->out_c);
+        else
+            plain_column(y, v->at + c, v, words, &k, p->out_c);
     }
 }
 
