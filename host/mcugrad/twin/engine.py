@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -21,11 +20,12 @@ from mcugrad.twin.backward import BACKWARD
 from mcugrad.twin.fixed import BITS, EXP
 from mcugrad.twin.forward import FORWARD
 from mcugrad.twin.real import REAL
-from mcugrad.twin.update import MODES, UNIT, UPDATE
+from mcugrad.twin.update import MODES, UNIT, UPDATE, Velocity
 
 Env = dict[str, Tensor]
 Samples = Array | Mapping[str, Array]
 GRADIENTS = ("integer", "fp32")
+VELOCITY = ".velocity"
 _SCALED = ("clamp_dx", "scale_dx", "avgpool_dx")
 _HELD = {DType.S8: torch.float32, DType.S32: torch.float64, DType.F32: torch.float32}
 
@@ -41,6 +41,7 @@ class Twin:
     sample do what that sample alone does.
     update: how weights move, see twin/update.py. gradients "fp32": float gradients on the same int8 forward.
     qas=False: without the division by the scales' squares. seed: of the int8 mode's draws.
+    momentum: of the update, which no board has; a batch is what accumulating its gradients gives.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Twin:
         gradients: str = "integer",
         qas: bool = True,
         seed: int = 0,
+        momentum: float = 0.0,
     ) -> None:
         if update not in MODES or gradients not in GRADIENTS:
             raise InternalError(
@@ -59,6 +61,7 @@ class Twin:
         self.graph, self.steps = graph, 0
         self._device, self._seed = torch.device(device), seed
         self._update, self._real = update, gradients == "fp32"
+        self._velocity = Velocity(momentum)
         self._table = FORWARD | (REAL if self._real else BACKWARD) | UPDATE
         self._states = scale_states(graph)
         self._params = {name: self._hold(name, p.data) for name, p in graph.params.items()}
@@ -89,12 +92,17 @@ class Twin:
         return {name: self._array(name, env[name]) for n in self.graph.nodes for name in n.outs}
 
     def state(self) -> dict[str, Array]:
-        """A copy of every trained param; in mode fp32 the `frac` ones are float32."""
-        return {n: self._array(n, self._params[n]) for n, p in self.graph.params.items() if p.trained}
+        """A copy of every trained param; in mode fp32 the `frac` ones are float32. Velocities beside them."""
+        trained = {n: self._array(n, self._params[n]) for n, p in self.graph.params.items() if p.trained}
+        return trained | {n + VELOCITY: v.cpu().numpy().copy() for n, v in self._velocity.kept.items()}
 
     def load(self, state: Mapping[str, Array]) -> None:
         """Go on from what `state` gave."""
-        self._params |= {name: self._hold(name, data) for name, data in state.items()}
+        for name, data in state.items():
+            if name.endswith(VELOCITY):
+                self._velocity.kept[name.removesuffix(VELOCITY)] = torch.tensor(data, device=self._device)
+            else:
+                self._params[name] = self._hold(name, data)
 
     @torch.inference_mode()
     def _step(self, x: Samples, labels: Array, lr: float, keep: bool) -> Env:
@@ -111,6 +119,7 @@ class Twin:
                 self._params[name] = env[name]
             elif p.trained and not self._real:
                 self._params[name] = _agreed(env[name])
+        self._velocity.commit()
         self.steps += 1
 
     @torch.inference_mode()
@@ -126,19 +135,24 @@ class Twin:
                     env.pop(name, None)
 
     def _execute(self, node: Node, attrs: dict[str, Any], env: Env) -> None:
-        if "rounding" in attrs:
-            attrs = attrs | {"rounding": self._rounding(node)}
+        if node.op in UPDATE:
+            attrs = attrs | {"rounding": self._rounding(node), "smoothing": self._smoothing(node)}
         results = self._table[node.op](*(env[name] for name in node.ins), **attrs)
         op = get(node.op)
         written = [name for name, arg in zip(node.ins, op.ins, strict=False) if arg.name in op.inout]
         env.update(zip(node.outs, results, strict=False))
         env.update(zip(written, results[len(op.outs) :], strict=True))
 
+    def _smoothing(self, node: Node) -> update.Smoothing:
+        return lambda operand, u: self._velocity(node.ins[operand], u)
+
     def _rounding(self, node: Node) -> update.Rounding:
+        return lambda u: self._whole(node, self._velocity(node.ins[0], u))
+
+    def _whole(self, node: Node, u: Tensor) -> Tensor:
         if self._update != "int8":
-            return update.to_nearest if self._update == "device" else update.not_at_all
-        name, count = node.ins[0], self.graph.value(node.ins[2]).size
-        return partial(update.stochastic, drawn=draws.draw(self._seed, self.steps, name, count, self._device))
+            return update.to_nearest(u) if self._update == "device" else update.not_at_all(u)
+        return update.stochastic(u, draws.draw(self._seed, self.steps, node.ins[0], u.numel(), self._device))
 
     def _environment(self, x: Samples, labels: Array | None = None) -> Env:
         samples = x if isinstance(x, Mapping) else {self.graph.inputs[0].name: x}
@@ -154,8 +168,6 @@ class Twin:
 
     def _attributes(self, node: Node) -> dict[str, Any]:
         attrs, value = {**node.attrs, "masked": len(node.outs) > 1}, self.graph.value
-        if get(node.op).phase == "update":
-            attrs["rounding"] = None
         if self._real and node.op in _SCALED:
             before, after = value(node.ins[0]).quant, value(node.outs[0]).quant
             assert isinstance(before, ScaleRef) and isinstance(after, ScaleRef)

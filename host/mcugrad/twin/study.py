@@ -58,6 +58,7 @@ class Case:
     lr: float = 0.02
     batch: int = 1
     seed: int = 0
+    momentum: float = 0.0
     judge: str = "test"
 
 
@@ -89,7 +90,7 @@ def run(case: Case, device: str = "cpu", tell: Tell = lambda line: None) -> dict
     front, rest = split(graph)
     train, test = (_past(front, samples, device) for samples in _parts(images, case.judge))
     tell(f"{len(train.labels)} + {len(test.labels)} images, front run in {time.monotonic() - began:.0f} s")
-    twin = Twin(rest, device, case.mode, case.gradients, case.qas, case.seed)
+    twin = Twin(rest, device, case.mode, case.gradients, case.qas, case.seed, case.momentum)
     accuracy, loss, epochs = [judge(twin, test)], [], 0.0
     for epoch in range(case.epochs):
         start = time.monotonic()
@@ -190,12 +191,20 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("epochs", "batch"):
         parser.add_argument(f"--{name}", type=_positive(int), default=getattr(default, name))
     parser.add_argument("--lr", type=_positive(float), default=default.lr, help="highest learning rate")
+    parser.add_argument("--momentum", type=_share, default=default.momentum, help="0 to below 1")
     parser.add_argument("--seed", type=int, default=default.seed, help="of head, order and random rounding")
     parser.add_argument("--judge", choices=JUDGES, default=default.judge, help="by which images")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=0, help="of torch on the CPU; 0: all cores")
     parser.add_argument("--out", type=Path, default=Path("results.jsonl"))
     return parser
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to below 1")
+    return value
 
 
 def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:

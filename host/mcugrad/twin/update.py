@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mcugrad.ops.fixed import BIAS_MAX
@@ -20,7 +21,27 @@ from mcugrad.twin.forward import dequantise
 
 UNIT = 1 << FRACTION_BITS
 Rounding = Callable[[Tensor], Tensor]
+Smoothing = Callable[[int, Tensor], Tensor]  # of the op's first or second operand
 MODES = ("device", "fp32", "int8")
+
+
+class Velocity:
+    """Heavy-ball momentum: v = momentum * v + u, and v moves the weights; u holds the rate already."""
+
+    def __init__(self, momentum: float) -> None:
+        self.momentum, self.kept = momentum, dict[str, Tensor]()
+        self._next: dict[str, Tensor] = {}
+
+    def __call__(self, name: str, u: Tensor) -> Tensor:
+        if not self.momentum:
+            return u
+        v = u.nan_to_num() + self.momentum * self.kept.get(name, torch.zeros_like(u))
+        self._next[name] = v
+        return v
+
+    def commit(self) -> None:
+        """The step counts: what it made is the next one's start."""
+        self.kept |= self._next
 
 
 def to_nearest(u: Tensor) -> Tensor:
@@ -91,12 +112,22 @@ def sgd_bias(
 
 
 def linear_sgd(
-    w: Tensor, b: Tensor, dlogits: Tensor, x: Tensor, lr: Tensor, *, zero: int, scale: float, **_: Any
+    w: Tensor,
+    b: Tensor,
+    dlogits: Tensor,
+    x: Tensor,
+    lr: Tensor,
+    *,
+    zero: int,
+    scale: float,
+    smoothing: Smoothing,
+    **_: Any,
 ) -> tuple[Tensor, Tensor]:
     # A float64 product of two float32 is exact: rounding the mean of one is rounding the product.
     step = lr * dlogits
     dw = step.double().T @ dequantise(x, zero, scale).double() / len(x)
-    return w - dw.float(), b - step.double().mean(0).float()
+    db = step.double().mean(0)
+    return w - smoothing(0, dw.float()), b - smoothing(1, db.float())
 
 
 def _step(dw: Tensor, coef: Tensor, da_scale: Tensor, lr: Tensor, offset: int) -> Tensor:

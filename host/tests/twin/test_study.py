@@ -94,7 +94,9 @@ def test_divergence_ends_the_run() -> None:
     json.dumps(result, allow_nan=False)
 
 
-@pytest.mark.parametrize("wrong", [["--lr", "0"], ["--lr", "nan"], ["--epochs", "-1"], ["--mode", "int4"]])
+@pytest.mark.parametrize(
+    "wrong", [["--lr", "0"], ["--lr", "nan"], ["--epochs", "-1"], ["--momentum", "1"], ["--mode", "int4"]]
+)
 def test_wrong_arguments(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as error:
         study.main(wrong)

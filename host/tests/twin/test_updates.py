@@ -120,6 +120,31 @@ def test_without_scaling_the_integers_take_their_plain_gradient() -> None:
     )
 
 
+def test_momentum_adds_up_what_went_before() -> None:
+    """Rate 0 in the second step: all that moves the weights then is the velocity of the first."""
+    graph = training_graph(small(6), "last-3")
+    twin = Twin(graph, update="fp32", momentum=0.5)
+    states = [twin.state()]
+    for lr in (1e-4, 0.0):
+        twin.step(*batch(graph, 2), lr)
+        states.append(twin.state())
+    for node in (n for n in graph.nodes if n.op.startswith("sgd")):
+        a, b, c = (s[node.ins[0]] * 256.0 + s[node.ins[1]] for s in states)
+        assert (b - a).any() and np.allclose(c - b, (b - a) / 2, rtol=1e-4, atol=1e-3)
+    a, b, c = (s["head.w"] for s in states)
+    assert np.allclose(c - b, (b - a) / 2, rtol=1e-2, atol=1e-6)
+
+
+def test_velocity_is_part_of_the_state() -> None:
+    graph = training_graph(small(6), "last-3")
+    first, second = (Twin(graph, momentum=0.9) for _ in range(2))
+    first.step(*batch(graph, 2), 0.01)
+    second.load(first.state())
+    for twin in (first, second):
+        twin.step(*batch(graph, 3), 0.01)
+    assert all(np.array_equal(value, second.state()[name]) for name, value in first.state().items())
+
+
 def test_unknown_modes() -> None:
     with pytest.raises(InternalError, match="int4"):
         Twin(training_graph(small(), "head-only"), update="int4")
