@@ -7,8 +7,8 @@ import pytest
 
 from hil_tests.conftest import Bench
 from mcugrad import interp
+from mcugrad.codegen.params import state_tensors
 from mcugrad.errors import MismatchError, UserError
-from mcugrad.hostmodel import named
 from mcugrad.link.session import Session
 
 STEPS = 20
@@ -26,7 +26,7 @@ def test_training_equals_the_reference(bench: Bench, session: Session) -> None:
         env, state = interp.run(graph, {"x": x} | interp.scalars(label, 0.01), state)
         result = session.train(step + 1, x.tobytes(), label, 0.01)
         assert np.float32(result["loss"]) == env["loss"][0], f"step {step}"
-    for name, value in named(session.read_state(), bench.compiled.manifest).items():
+    for name, value in state_tensors(session.read_state(), bench.compiled.manifest).items():
         assert np.array_equal(value, state[name]), name
 
 

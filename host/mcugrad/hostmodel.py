@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mcugrad import paths
+from mcugrad.codegen.params import state_tensors, view
 from mcugrad.hostlib import build_library
 from mcugrad.ir import DType
 from mcugrad.ir.graph import Array
@@ -51,7 +52,7 @@ class HostModel:
 
     def state(self) -> dict[str, Array]:
         """A copy of every trained tensor."""
-        return named(self.state_bytes(), self.manifest)
+        return state_tensors(self.state_bytes(), self.manifest)
 
     def state_bytes(self) -> bytes:
         return bytes((ctypes.c_uint8 * self.manifest["state_bytes"]).in_dll(self.lib, "mg_state"))
@@ -63,7 +64,7 @@ class HostModel:
     def value(self, dtype: DType, shape: tuple[int, ...], offset: int) -> Array:
         """What the arena holds right now at a value's offset."""
         arena = (ctypes.c_uint8 * self.manifest["arena_bytes"]).in_dll(self.lib, "mg_arena")
-        return _view(bytes(arena), dtype.value, shape, offset)
+        return view(bytes(arena), dtype.value, shape, offset)
 
     def on_node(self, call: Callable[[int], None] | None) -> None:
         """Have `call(i)` called after node i of every run."""
@@ -75,15 +76,3 @@ class HostModel:
         data = np.ascontiguousarray(x, np.int8).tobytes()
         ctypes.memmove(self.lib.mg_input(), data, self.manifest["input"]["bytes"])
         return Result()
-
-
-def _view(data: bytes, dtype: str, shape: tuple[int, ...] | list[int], offset: int) -> Array:
-    kind, count = DType(dtype), int(np.prod(shape))
-    if kind is DType.BITS:
-        return np.frombuffer(data, np.uint8, (count + 7) // 8, offset).copy()
-    return np.frombuffer(data, kind.numpy, count, offset).reshape(shape).copy()
-
-
-def named(state: bytes, manifest: Mapping[str, Any]) -> dict[str, Array]:
-    """The bytes of mg_state -> trained tensors by name."""
-    return {name: _view(state, dtype, shape, offset) for name, dtype, shape, offset in manifest["state"]}

@@ -1,4 +1,4 @@
-"""Folders of the checkout, known once. The C sources live outside the wheel, so a checkout is needed to build."""
+"""Folders of the checkout, known once. The C lies outside the wheel, so building needs a checkout."""
 
 from __future__ import annotations
 

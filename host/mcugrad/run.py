@@ -8,14 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mcugrad import config, pipeline, report
+from mcugrad.codegen.params import state_tensors
 from mcugrad.config import Job
 from mcugrad.errors import InternalError, LinkError, UserError
 from mcugrad.frontend import store
-from mcugrad.ir import DType
-from mcugrad.ir.graph import Array
 from mcugrad.link.session import Session
 from mcugrad.prepare import Prepared, prepare, stage
 from mcugrad.telemetry import Telemetry
@@ -62,22 +59,11 @@ def connected(ready: Prepared, tell: Tell) -> Iterator[Session]:
         session.close()
 
 
-def state_tensors(manifest: Mapping[str, Any], state: bytes) -> dict[str, Array]:
-    """The trained state's bytes -> its tensors by name."""
-    if len(state) != manifest["state_bytes"]:
-        raise InternalError(f"{len(state)} bytes of state, {manifest['state_bytes']} in the manifest")
-    tensors = {}
-    for name, dtype, shape, offset in manifest["state"]:
-        count = int(np.prod(shape, dtype=np.int64))
-        tensors[name] = np.frombuffer(state, DType(dtype).numpy, count, offset).reshape(shape)
-    return tensors
-
-
 def _train(ready: Prepared, session: Session, log: Telemetry, folder: Path, tell: Tell) -> Path:
     trainer = Trainer(session, ready.split, ready.job.train, ready.job.data.seed, log, tell)
     with _kept(trainer, log, folder, tell):
         outcome = trainer.run()
-    tensors = state_tensors(ready.compiled.manifest, outcome.state)
+    tensors = state_tensors(outcome.state, ready.compiled.manifest)
     store.save(pipeline.trained_graph(ready.compiled, tensors), folder / WEIGHTS)
     log.end("done")
     _report(log, folder, outcome, tell)

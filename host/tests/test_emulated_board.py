@@ -11,9 +11,10 @@ import pytest
 from mcugrad import boards, interp
 from mcugrad.build import build, size
 from mcugrad.codegen.c import write
+from mcugrad.codegen.params import state_tensors
 from mcugrad.errors import MismatchError
 from mcugrad.frontend import models
-from mcugrad.hostmodel import HostModel, named
+from mcugrad.hostmodel import HostModel
 from mcugrad.ir.graph import Array
 from mcugrad.link.identity import Expected
 from mcugrad.link.ports import emulated
@@ -59,7 +60,7 @@ def assert_same_training(made: Image, steps: int, lr: float, x: Callable[[int], 
     finally:
         board.close()
     assert bytes_on_board == host.state_bytes()
-    for name, value in named(bytes_on_board, compiled.manifest).items():
+    for name, value in state_tensors(bytes_on_board, compiled.manifest).items():
         assert np.array_equal(value, state[name]), name
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
 
 from mcugrad.codegen.names import C_TYPES, initialiser, literal
+from mcugrad.errors import InternalError
 from mcugrad.ir import DType, Graph, Param
+from mcugrad.ir.graph import Array
 from mcugrad.ops.op import scale_states
 from mcugrad.plan.peak import state_bytes
 
@@ -68,3 +74,18 @@ def params_source(graph: Graph, c: Mapping[str, str]) -> str:
 
 def _comment(p: Param) -> str:
     return f" /* {p.value.dtype.value}{list(p.value.shape)} */"
+
+
+def state_tensors(state: bytes, manifest: Mapping[str, Any]) -> dict[str, Array]:
+    """The bytes of mg_state -> trained tensors by name."""
+    if len(state) != manifest["state_bytes"]:
+        raise InternalError(f"{len(state)} bytes of state, {manifest['state_bytes']} in the manifest")
+    return {name: view(state, dtype, shape, offset) for name, dtype, shape, offset in manifest["state"]}
+
+
+def view(data: bytes, dtype: str, shape: Sequence[int], offset: int) -> Array:
+    """A copy of one value out of the bytes of arena or state; a mask stays packed."""
+    kind, count = DType(dtype), prod(shape)
+    if kind is DType.BITS:
+        return np.frombuffer(data, np.uint8, (count + 7) // 8, offset).copy()
+    return np.frombuffer(data, kind.numpy, count, offset).reshape(tuple(shape)).copy()
