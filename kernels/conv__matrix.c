@@ -18,31 +18,32 @@ typedef struct {
     int32_t a, b, ma, mb, zero;
 } pair;
 
-/* One to four weights, zeros after them. */
-static inline uint32_t load_tail(const int8_t *w, int32_t n) {
+/* Up to three weights, zeros after them. */
+static uint32_t load_few(const int8_t *w, int32_t n) {
     uint32_t v = 0;
-    if (n >= 4)
-        return mg_load32(w);
     for (int32_t i = 0; i < n; i++)
         v |= (uint32_t)(uint8_t)w[i] << 8 * i;
     return v;
 }
 
-static inline int32_t sum4(uint32_t even, uint32_t odd, int32_t sum) {
-    return mg_smlad(even, 0x00010001, mg_smlad(odd, 0x00010001, sum));
+/* Widen four weights of each channel; add them up in the tile's pa and pb. */
+static inline void widen4(mg_words *t, uint32_t a, uint32_t b, mg_tile *sums) {
+    const uint32_t ones = 0x00010001;
+    t[0] = (mg_words){mg_sxtb16(a), mg_sxtb16(b)}, t[1] = (mg_words){mg_sxtb16_ror8(a), mg_sxtb16_ror8(b)};
+    sums->pa = mg_smlad(t[0].a, ones, mg_smlad(t[1].a, ones, sums->pa));
+    sums->pb = mg_smlad(t[0].b, ones, mg_smlad(t[1].b, ones, sums->pb));
 }
 
 /* Widen the weights of two channels and fold the zero point into their biases. */
 static pair widen(mg_words *t, const int8_t *w, int32_t taps, const int32_t *b, const int32_t *m,
                   const mg_conv_params *p) {
-    int32_t sum_a = 0, sum_b = 0;
-    for (int32_t i = 0; i < taps; i += 4, t += 2) {
-        uint32_t a = load_tail(w + i, taps - i), b = load_tail(w + taps + i, taps - i);
-        t[0] = (mg_words){mg_sxtb16(a), mg_sxtb16(b)},
-        t[1] = (mg_words){mg_sxtb16_ror8(a), mg_sxtb16_ror8(b)};
-        sum_a = sum4(t[0].a, t[1].a, sum_a), sum_b = sum4(t[0].b, t[1].b, sum_b);
-    }
-    return (pair){b[0] - p->zero_in * sum_a, b[1] - p->zero_in * sum_b, m[0], m[1], p->zero_out};
+    mg_tile s = {0, 0, 0, 0};
+    int32_t i = 0;
+    for (; i + 4 <= taps; i += 4, t += 2)
+        widen4(t, mg_load32(w + i), mg_load32(w + taps + i), &s);
+    if (i < taps)
+        widen4(t, load_few(w + i, taps - i), load_few(w + taps + i, taps - i), &s);
+    return (pair){b[0] - p->zero_in * s.pa, b[1] - p->zero_in * s.pb, m[0], m[1], p->zero_out};
 }
 
 /* Requantise two channels of two pixels; p, q: indices of the pixels' first elements. */

@@ -2,9 +2,25 @@
 
 #include "requant.h"
 
+/* Four elements; m: m1 and m2 in one word. */
+static inline void add4(int8_t *y, const int8_t *a, const int8_t *b, uint32_t m, const mg_add_params *p) {
+    uint32_t a4 = mg_load32(a), b4 = mg_load32(b);
+    uint32_t a02 = mg_sxtb16(a4), a13 = mg_sxtb16_ror8(a4), b02 = mg_sxtb16(b4), b13 = mg_sxtb16_ror8(b4);
+    int32_t s0 = mg_smlad(mg_pkhbt(a02, b02), m, p->c) >> p->sh;
+    int32_t s1 = mg_smlad(mg_pkhbt(a13, b13), m, p->c) >> p->sh;
+    int32_t s2 = mg_smlad(mg_pkhtb(b02, a02), m, p->c) >> p->sh;
+    int32_t s3 = mg_smlad(mg_pkhtb(b13, a13), m, p->c) >> p->sh;
+    y[0] = (int8_t)mg_ssat8(s0), y[1] = (int8_t)mg_ssat8(s1);
+    y[2] = (int8_t)mg_ssat8(s2), y[3] = (int8_t)mg_ssat8(s3);
+}
+
 void mg_add_s8(int8_t *y, const int8_t *a, const int8_t *b, const mg_add_params *p) {
-    for (int32_t i = 0; i < p->n; i++)
-        y[i] = (int8_t)mg_ssat8((a[i] * p->m1 + b[i] * p->m2 + p->c) >> p->sh);
+    const mg_add_params q = *p;
+    int32_t i = 0;
+    for (; MG_FAST && i + 4 <= q.n; i += 4)
+        add4(y + i, a + i, b + i, mg_pkhbt((uint32_t)q.m1, (uint32_t)q.m2), &q);
+    for (; i < q.n; i++)
+        y[i] = (int8_t)mg_ssat8((a[i] * q.m1 + b[i] * q.m2 + q.c) >> q.sh);
 }
 
 void mg_scale_dx_s16(int16_t *dx, const int16_t *dy, const mg_scale_dx_params *p) {

@@ -50,11 +50,11 @@ void mg_sgd_partial_s8(int8_t *w, int8_t *frac, const int32_t *dw, const float *
                        const mg_sgd_params *p) {
     rate r = rate_of(da_scale, lr, p);
     int32_t rows = p->co * p->n / p->last, rows_a_channel = p->inner ? rows : rows / p->co;
-    for (int32_t row = 0; row < rows; row++, w += p->last)
-        for (int32_t j = 0; j < p->trained; j++) {
-            float f = factor(r, coef[p->inner ? index[j] : row / rows_a_channel]);
-            move8(w + index[j], frac++, *dw++, f);
-        }
+    for (int32_t row = 0; row < rows; row++, w += p->last) {
+        float f = p->inner ? 0.0f : factor(r, coef[row / rows_a_channel]);
+        for (int32_t j = 0; j < p->trained; j++)
+            move8(w + index[j], frac++, *dw++, p->inner ? factor(r, coef[index[j]]) : f);
+    }
 }
 
 void mg_sgd_bias_s32(int32_t *b, int8_t *frac, const int32_t *db, const float *coef, const mg_scale *da_scale,
