@@ -6,6 +6,7 @@ Instructions count from the entry of mg_step to its return, as the peers' were c
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +64,12 @@ class Case:
 
 def measure(case: Case, board: str, folder: Path) -> dict[str, Any]:
     """Compile, build and run one step; the figures as `make bench` stores them."""
+    began = time.perf_counter()
     compiled = pipeline.compile_job(case.model, case.scheme, boards.load(board), classes=10)
-    return measure_compiled(compiled, board, folder)
+    write(compiled.emitted, folder / "gen")
+    seconds = time.perf_counter() - began
+    figures = measure_compiled(compiled, board, folder)
+    return figures | {"speed": {"model_to_c_seconds": round(seconds, 2), **figures["speed"]}}
 
 
 def measure_compiled(compiled: pipeline.Compiled, board: str, folder: Path) -> dict[str, Any]:
@@ -83,6 +88,7 @@ def measure_compiled(compiled: pipeline.Compiled, board: str, folder: Path) -> d
         "ram": ram | {"total": sum(ram.values())},
         "flash": space.flash,
         "nodes": nodes,
+        "speed": {"emulated_mips": counted["mips"]},
     }
 
 
@@ -102,16 +108,33 @@ def _step(manifest: Mapping[str, Any], board: str, elf: Path) -> dict[str, Any]:
     session = Session.connect(emulated(board, elf), boards.load(board).baud, expected, elf)
     try:
         session.control({"cmd": "watch", "symbol": "mg_step"})
-        result = session.train(
-            1, noise(tuple(manifest["input"]["shape"])).tobytes(), 3 % manifest["classes"], 0.001
-        )
+        sample = noise(tuple(manifest["input"]["shape"])).tobytes()
+        result = session.train(1, sample, 3 % manifest["classes"], 0.001)
         counters = session.control({"cmd": "counters"})
         marks = session.control({"cmd": "marks", "last": len(manifest["nodes"]) + 1})["marks"]
+        mips = _mips(session, sample)
     finally:
         session.close()
     (call,) = counters["calls"]
     stack = max(result["stack_high"], counters["stack"]["bytes"])
-    return {"total": call["instructions"], "cycles": call["cycles"], "stack": stack, "marks": marks}
+    return {
+        "total": call["instructions"],
+        "cycles": call["cycles"],
+        "stack": stack,
+        "marks": marks,
+        "mips": mips,
+    }
+
+
+def _mips(session: Session, sample: bytes) -> int:
+    """Million instructions a second of wall time, sending the sample included; the best of a few."""
+    best = 0.0
+    for _ in range(4):
+        before, began = session.control({"cmd": "counters"})["instructions"], time.perf_counter()
+        session.evaluate(sample, 0)
+        seconds = time.perf_counter() - began
+        best = max(best, (session.control({"cmd": "counters"})["instructions"] - before) / seconds / 1e6)
+    return round(best)
 
 
 def _nodes(manifest: Mapping[str, Any], marks: list[list[int]]) -> list[dict[str, Any]]:
@@ -191,5 +214,7 @@ def _table(key: str, figures: Mapping[str, Any]) -> Table:
             f"{ram[part]:,}",
             *(f"{p['ram'].get(part, 0):,}" if part in p["ram"] else "" for p in peers.values()),
         )
+    table.add_row("model to C, seconds", f"{figures['speed']['model_to_c_seconds']}")
+    table.add_row("emulated board, MIPS", f"{figures['speed']['emulated_mips']}")
     table.add_row("flash", f"{figures['flash']:,}", *(f"{p['flash']:,}" for p in peers.values()))
     return table

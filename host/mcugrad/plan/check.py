@@ -1,4 +1,4 @@
-"""Proof of a plan by other means than the planner's: replay the order, each byte of the arena has an owner."""
+"""Proof of a plan by other means than the planner's: replay the order, every byte of the arena owned."""
 
 from __future__ import annotations
 

@@ -1,0 +1,35 @@
+"""Instructions, RAM and flash of one step against the stored baselines: deterministic, so a rise is real."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mcugrad import bench
+from mcugrad.bench import Case
+
+BOARD = "nucleo_f746zg"
+
+
+@pytest.mark.parametrize("case", [Case(*pair) for pair in bench.CASES], ids=lambda case: case.key)
+def test_no_figure_rises(case: Case, tmp_path: Path) -> None:
+    if not case.present():
+        pytest.skip(f"{case.model} is not here: set MCUGRAD_DATA")
+    figures = bench.measure(case, BOARD, tmp_path)
+    assert not bench.rises({case.key: figures})
+    nodes = sum(n["instructions"] for n in figures["nodes"])
+    total = figures["instructions"]["total"]
+    assert nodes <= total < nodes + 2000  # what lies between the nodes and around them
+
+
+def test_a_rise_is_found() -> None:
+    base = bench._baselines()
+    key = bench.Case(*bench.DEFAULT).key
+    assert key in base
+    worse = {
+        k: {n: round(v * 1.02) for n, v in group.items()} if isinstance(group, dict) else group
+        for k, group in base[key].items()
+    }
+    assert len(bench.rises({key: worse})) >= 8
+    assert not bench.rises({key: base[key]})
