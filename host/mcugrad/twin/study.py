@@ -81,28 +81,37 @@ def training_graph(case: Case, classes: int) -> Graph:
 
 
 def run(case: Case, device: str = "cpu", tell: Tell = lambda line: None) -> dict[str, Any]:
-    """Train -> {case, accuracy: before and after each epoch, loss: mean of each epoch, diverged, seconds}."""
+    """Train -> {case, accuracy: before and after each epoch, loss: mean of each epoch, diverged, seconds}.
+
+    A loss that is not finite ends it, with the figures up to the epoch before.
+    """
     began = time.monotonic()
+    twin, train, test = prepared(case, device)
+    front = time.monotonic() - began
+    tell(f"{len(train.labels)} + {len(test.labels)} images, frozen front run in {front:.0f} s")
+    accuracy, losses = [judge(twin, test)], list[float]()
+    for epoch in range(case.epochs):
+        loss = _epoch(twin, train, case, epoch)
+        if not math.isfinite(loss):
+            break
+        losses.append(loss)
+        accuracy.append(judge(twin, test))
+        tell(f"epoch {epoch + 1}: loss {loss:.4f}, accuracy {accuracy[-1]:.4f}")
+    figures = {"accuracy": accuracy, "loss": losses, "diverged": len(losses) < case.epochs}
+    return {"case": asdict(case), **figures, "seconds": time.monotonic() - began, "seconds_front": front}
+
+
+def prepared(case: Case, device: str = "cpu") -> tuple[Twin, Part, Part]:
+    """The twin of what follows the frozen front, the part to train on, the part to judge by."""
     source = open_source(case.data, case.seed)
     graph = training_graph(case, len(source.classes))
     height, width, channels = graph.inputs[0].shape
-    images = source.split((height, width, channels))
     front, rest = split(graph)
-    train, test = (_past(front, samples, device) for samples in _parts(images, case.judge))
-    tell(f"{len(train.labels)} + {len(test.labels)} images, front run in {time.monotonic() - began:.0f} s")
-    twin = Twin(rest, device, case.mode, case.gradients, case.qas, case.seed, case.momentum)
-    accuracy, loss, epochs = [judge(twin, test)], [], 0.0
-    for epoch in range(case.epochs):
-        start = time.monotonic()
-        loss.append(_epoch(twin, train, case, epoch))
-        epochs += time.monotonic() - start
-        if not math.isfinite(loss[-1]):
-            break
-        accuracy.append(judge(twin, test))
-        tell(f"epoch {epoch + 1}: loss {loss[-1]:.4f}, accuracy {accuracy[-1]:.4f}")
-    result = {"accuracy": accuracy, "loss": [x for x in loss if math.isfinite(x)]}
-    times = {"seconds": time.monotonic() - began, "seconds_training": epochs}
-    return {"case": asdict(case), **result, "diverged": len(accuracy) <= case.epochs, **times}
+    train, test = (
+        Part(cached(front, codes(samples.pixels), device=device), samples.labels)
+        for samples in _parts(source.split((height, width, channels)), case.judge)
+    )
+    return Twin(rest, device, case.mode, case.gradients, case.qas, case.seed, case.momentum), train, test
 
 
 def judge(twin: Twin, part: Part) -> float:
@@ -162,10 +171,6 @@ def _parts(images: Split, judge: str) -> tuple[Samples, Samples]:
     fifth = np.arange(len(whole)) % 5 == 4
     train, test = (Samples(whole.pixels[part], whole.labels[part]) for part in (~fifth, fifth))
     return train, test
-
-
-def _past(front: Graph, samples: Samples, device: str) -> Part:
-    return Part(cached(front, codes(samples.pixels), device=device), samples.labels)
 
 
 def _epoch(twin: Twin, part: Part, case: Case, epoch: int) -> float:
