@@ -1,4 +1,5 @@
-/* Which taps of a window lie inside a map; once for all convolutions. */
+/* Which taps of a window lie inside a map, and which shapes have kernels of their own; once for all
+ * convolutions. */
 #ifndef MG_GEOMETRY_H
 #define MG_GEOMETRY_H
 
@@ -29,6 +30,17 @@ static inline int32_t mg_in_at(int32_t y, int32_t x, const mg_conv_params *p) {
 
 static inline int32_t mg_out_at(int32_t y, int32_t x, const mg_conv_params *p) {
     return (y * p->out_w + x) * p->out_c;
+}
+
+/* A matrix product. */
+static inline int mg_pointwise(const mg_conv_params *p) {
+    return p->kernel_h * p->kernel_w * p->stride == 1 && p->pad == 0;
+}
+
+/* What the four-channel kernels take. */
+static inline int mg_usual_depthwise(const mg_conv_params *p) {
+    int k = p->kernel_w, square = p->kernel_h == k && (k == 3 || k == 5 || k == 7);
+    return square && (p->stride == 1 || p->stride == 2) && p->in_c % 4 == 0;
 }
 
 static inline int32_t mg_min(int32_t a, int32_t b) {

@@ -11,7 +11,7 @@ from pathlib import Path
 from mcugrad.errors import InternalError, UserError
 
 # No contraction: a fused multiply-add would change the bits.
-ARITHMETIC = ["-O2", "-ftree-vectorize", "-ffp-contract=off"]
+ARITHMETIC = ["-O3", "-ffp-contract=off"]
 FLAGS = ["-std=c11", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", *ARITHMETIC]
 
 

@@ -1,0 +1,89 @@
+/* Weight and bias gradients: the portable loops, and the choice among the variants. */
+#include "conv.h"
+
+#include "geometry.h"
+#include "requant.h"
+
+/* Channels summed at once, on the stack. */
+enum { BLOCK = 32 };
+
+/* Sums of one tap over n channels: int32 for up to FLUSH pixels, then int64. */
+enum { FLUSH = 256 };
+typedef struct {
+    int64_t total[BLOCK];
+    int32_t part[BLOCK], pixels;
+} sums;
+
+static void flush(sums *s) {
+    for (int32_t i = 0; i < BLOCK; i++)
+        s->total[i] += s->part[i];
+    memset(s->part, 0, sizeof s->part);
+    s->pixels = 0;
+}
+
+static void finish(int32_t *dw, sums *s, int32_t n) {
+    flush(s);
+    for (int32_t i = 0; i < n; i++) {
+        int64_t t = s->total[i];
+        dw[i] = t > INT32_MAX ? INT32_MAX : t < INT32_MIN ? INT32_MIN : (int32_t)t;
+    }
+}
+
+/* One pixel: `step` is 0 where one da serves all n channels, 1 where each has its own. */
+static void add_pixel(sums *s, const int16_t *da, int32_t step, const int8_t *x, int32_t n, int32_t zero) {
+    if (s->pixels++ == FLUSH)
+        flush(s);
+    for (int32_t i = 0; i < n; i++)
+        s->part[i] += da[i * step] * (x[i] - zero);
+}
+
+/* dw[i] = sum over output pixels of da * (x - zero), tap (ky, kx), n <= BLOCK channels from da, x and dw on.
+ */
+static void tap_gradient(int32_t *dw, const int16_t *da, int32_t step, const int8_t *x, int32_t n, int32_t ky,
+                         int32_t kx, const mg_conv_params *p) {
+    sums s;
+    memset(&s, 0, sizeof s);
+    for (int32_t oy = 0; oy < p->out_h; oy++)
+        for (int32_t ox = 0; ox < p->out_w; ox++) {
+            int32_t iy = oy * p->stride - p->pad + ky, ix = ox * p->stride - p->pad + kx;
+            if (iy >= 0 && iy < p->in_h && ix >= 0 && ix < p->in_w)
+                add_pixel(&s, da + mg_out_at(oy, ox, p), step, x + mg_in_at(iy, ix, p), n, p->zero_in);
+        }
+    finish(dw, &s, n);
+}
+
+void mg_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p) {
+    if (MG_FAST && mg_pointwise(p) && p->in_c % 2 == 0 && p->out_c % 2 == 0 && p->in_h * p->in_w <= 256) {
+        mg_conv2d_dw_s32__1x1(dw, da, x, p);
+        return;
+    }
+    for (int32_t co = 0; co < p->out_c; co++)
+        for (int32_t ky = 0; ky < p->kernel_h; ky++)
+            for (int32_t kx = 0; kx < p->kernel_w; kx++, dw += p->in_c)
+                for (int32_t from = 0; from < p->in_c; from += BLOCK)
+                    tap_gradient(dw + from, da + co, 0, x + from, mg_min(BLOCK, p->in_c - from), ky, kx, p);
+}
+
+void mg_depthwise_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p) {
+    for (int32_t ky = 0; ky < p->kernel_h; ky++)
+        for (int32_t kx = 0; kx < p->kernel_w; kx++, dw += p->in_c)
+            for (int32_t c = 0; c < p->in_c; c += BLOCK)
+                tap_gradient(dw + c, da + c, 1, x + c, mg_min(BLOCK, p->in_c - c), ky, kx, p);
+}
+
+void mg_conv2d_db_s32(int32_t *db, const int16_t *da, const mg_clamp_params *p) {
+    const int32_t n = p->n, channels = p->c;
+    int32_t c = 0;
+    for (; c + 4 <= channels; c += 4) {
+        int32_t sum[4] = {0, 0, 0, 0};
+        for (int32_t i = 0; i < n; i++)
+            for (int k = 0; k < 4; k++)
+                sum[k] += da[i * channels + c + k];
+        memcpy(db + c, sum, sizeof sum);
+    }
+    for (; c < channels; c++) {
+        db[c] = 0;
+        for (int32_t i = 0; i < n; i++)
+            db[c] += da[i * channels + c];
+    }
+}

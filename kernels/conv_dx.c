@@ -1,0 +1,94 @@
+/* Input gradients: the portable loops, and the choice among the variants. */
+#include "conv.h"
+
+#include "geometry.h"
+#include "requant.h"
+
+/* Channels gathered at once: their sums live on the stack. */
+enum { BLOCK = 32 };
+
+/* Eight elements, one byte of mask. */
+static void clamp8(int16_t *da, const int16_t *dy, uint32_t bits, const int32_t *m) {
+    for (int i = 0; i < 8; i++)
+        da[i] = (int16_t)(mg_scale_by(dy[i], m[i]) & -(int32_t)(bits >> i & 1));
+}
+
+void mg_clamp_dx_s16(int16_t *da, const int16_t *dy, const uint8_t *mask, const int32_t *m,
+                     const mg_clamp_params *p) {
+    const int32_t n = p->n, channels = p->c;
+    for (int32_t i = 0; i < n; i++, da += channels, dy += channels) {
+        int32_t c = 0, at = i * channels;
+        for (; channels % 8 == 0 && c < channels; c += 8)
+            clamp8(da + c, dy + c, mask[(at + c) >> 3], m + c);
+        for (; c < channels; c++)
+            da[c] = mg_bit(mask, at + c) ? mg_scale_by(dy[c], m[c]) : 0;
+    }
+}
+
+/* The output coordinate that reads input coordinate `in` with tap k, or -1. */
+static int32_t reader(int32_t in, int32_t k, int32_t size, const mg_conv_params *p) {
+    int32_t at = in + p->pad - k;
+    return at >= 0 && at % p->stride == 0 && at / p->stride < size ? at / p->stride : -1;
+}
+
+/* acc[i] += sum over outputs c of da[c] * w[c][i]; from one w[c] to the next it is `step` */
+static void mix(int32_t *acc, const int16_t *da, const int8_t *w, int32_t n, int32_t step,
+                const mg_conv_params *p) {
+    for (int32_t c = 0; c < p->out_c; c++, w += step)
+        for (int32_t i = 0; i < n; i++)
+            acc[i] += da[c] * w[i];
+}
+
+static void multiply(int32_t *acc, const int16_t *da, const int8_t *w, int32_t n) {
+    for (int32_t i = 0; i < n; i++)
+        acc[i] += da[i] * w[i];
+}
+
+/* n sums of input pixel (y, x), channels `from` on. */
+static void gather(int32_t *acc, const int16_t *da, const int8_t *w, int32_t from, int32_t n, int32_t y,
+                   int32_t x, int depthwise, const mg_conv_params *p) {
+    int32_t per_channel = p->kernel_h * p->kernel_w * p->in_c;
+    memset(acc, 0, BLOCK * sizeof *acc);
+    for (int32_t ky = 0; ky < p->kernel_h; ky++)
+        for (int32_t kx = 0; kx < p->kernel_w; kx++) {
+            int32_t oy = reader(y, ky, p->out_h, p), ox = reader(x, kx, p->out_w, p);
+            const int8_t *tap = w + (ky * p->kernel_w + kx) * p->in_c + from;
+            if (oy < 0 || ox < 0)
+                continue;
+            if (depthwise)
+                multiply(acc, da + mg_out_at(oy, ox, p) + from, tap, n);
+            else
+                mix(acc, da + mg_out_at(oy, ox, p), tap, n, per_channel, p);
+        }
+}
+
+static void input_gradient(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
+                           mg_scale *dx_scale, int depthwise, const mg_conv_params *p) {
+    int32_t acc[BLOCK], exp = da_scale->exp + p->offset;
+    mg_renorm r = mg_renorm_start(dx_scale, da_scale->bits);
+    for (int32_t i = 0; i < p->in_h * p->in_w; i++)
+        for (int32_t from = 0; from < p->in_c; from += BLOCK) {
+            int32_t n = mg_min(BLOCK, p->in_c - from);
+            gather(acc, da, w, from, n, i / p->in_w, i % p->in_w, depthwise, p);
+            for (int32_t c = 0; c < n; c++)
+                *dx++ = mg_renorm_one(&r, acc[c]);
+        }
+    mg_renorm_end(&r, dx_scale, exp);
+}
+
+void mg_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
+                      mg_scale *dx_scale, const mg_conv_params *p) {
+    int fits = p->in_c % 2 == 0 && p->out_c % 4 == 0 && p->out_c <= 640;
+    if (MG_FAST && mg_pointwise(p) && fits)
+        mg_conv2d_dx_s16__1x1(dx, da, w, da_scale, dx_scale, p);
+    else
+        input_gradient(dx, da, w, da_scale, dx_scale, 0, p);
+}
+
+void mg_depthwise_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
+                                mg_scale *dx_scale, const mg_conv_params *p) {
+    if (MG_FAST && mg_usual_depthwise(p))
+        mg_depthwise_conv2d_dx_s16__4(dx, da, w, da_scale, dx_scale, p);
+    else
+        input_gradient(dx, da, w, da_scale, dx_scale, 1, p);
+}
