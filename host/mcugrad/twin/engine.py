@@ -127,12 +127,14 @@ class Twin:
         chosen = list(chosen)
         last = {name: i for i in chosen for name in chain(self.graph.nodes[i].ins, self.graph.nodes[i].outs)}
         kept = set(self.graph.outputs.values()) | set(self.graph.params)
-        for i in chosen:
-            node = self.graph.nodes[i]
-            self._execute(node, self._attrs[i], env)
-            for name in () if keep else {*node.ins, *node.outs} - kept:
-                if last[name] == i:
-                    env.pop(name, None)
+        # cuDNN may choose Winograd or FFT, whose sums are not exact.
+        with torch.backends.cudnn.flags(enabled=False, allow_tf32=False):
+            for i in chosen:
+                node = self.graph.nodes[i]
+                self._execute(node, self._attrs[i], env)
+                for name in () if keep else {*node.ins, *node.outs} - kept:
+                    if last[name] == i:
+                        env.pop(name, None)
 
     def _execute(self, node: Node, attrs: dict[str, Any], env: Env) -> None:
         if node.op in UPDATE:
