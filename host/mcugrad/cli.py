@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -199,7 +198,7 @@ def _job(
     return config.load(file, {"model": model, "scheme": scheme, "data": data, "board": board})
 
 
-def _compiled(job: Job, dump: Callable[[str, str], None] = lambda stage, text: None) -> Compiled:
+def _compiled(job: Job, dump: pipeline.Dump | None = None) -> Compiled:
     classes = len(open_source(job.data.source, job.data.seed).classes)
     forward = models.load(job.model.name, classes, job.data.seed)
     return pipeline.compile_model(forward, job.model.scheme, boards.load(job.board.id), dump)

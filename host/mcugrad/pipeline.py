@@ -24,7 +24,7 @@ from mcugrad.plan.fit import Fit, fit
 from mcugrad.plan.memory import Plan, plan
 from mcugrad.plan.report import describe
 
-Dump = Callable[[str, str], None]
+Dump = Callable[[str, str], None]  # stage, text
 
 
 @dataclass(frozen=True)
@@ -39,26 +39,37 @@ class Compiled:
     emitted: Emitted
 
 
-def compile_model(
-    forward: Graph, scheme: str, board: Board, dump: Dump = lambda stage, text: None
-) -> Compiled:
+def training_graph(forward: Graph, scheme: str, dump: Dump | None = None) -> Graph:
+    """Quantised graph -> the whole training step. Raises UserError for a bad scheme."""
+    _show(dump, "import", forward)
+    graph, updates = differentiate(
+        with_loss(checked(forward)), requests(forward, scheme_for(forward, scheme))
+    )
+    _show(dump, "differentiate", graph)
+    graph = sgd(graph, updates)
+    _show(dump, "optimise", graph)
+    graph = calibrate(graph)
+    _show(dump, "calibrate", graph)
+    return graph
+
+
+def _show(dump: Dump | None, stage: str, graph: Graph) -> None:
+    if dump:
+        dump(stage, print_graph(graph))
+
+
+def compile_model(forward: Graph, scheme: str, board: Board, dump: Dump | None = None) -> Compiled:
     """Quantised graph -> checked, planned C. UserError for a bad scheme, OutOfMemoryError if it does not fit.
 
     dump(stage, text) receives every stage: import, differentiate, optimise, calibrate, plan, emit.
     """
-    dump("import", print_graph(checked(forward)))
-    graph, updates = differentiate(with_loss(forward), requests(forward, scheme_for(forward, scheme)))
-    dump("differentiate", print_graph(graph))
-    graph = sgd(graph, updates)
-    dump("optimise", print_graph(graph))
-    graph = calibrate(graph)
-    dump("calibrate", print_graph(graph))
+    graph = training_graph(forward, scheme, dump)
     placed = check(graph, plan(graph))
     space = fit(graph, placed, board)
-    dump("plan", describe(graph, placed, space))
     emitted = emit(graph, placed)
-    for name, text in emitted.files.items():
-        dump(f"emit/{name}", text)
+    texts = {"plan": describe(graph, placed, space)} | {f"emit/{k}": t for k, t in emitted.files.items()}
+    for stage, text in texts.items() if dump else ():
+        dump(stage, text)
     return Compiled(forward, graph, placed, space, emitted.manifest, emitted)
 
 

@@ -7,17 +7,6 @@ import numpy as np
 from mcugrad import interp, ops
 from mcugrad.ir import Graph, Node
 from mcugrad.ir.graph import Array
-from mcugrad.optim.sgd import sgd
-from mcugrad.passes.autodiff import differentiate, with_loss
-from mcugrad.passes.calibrate import calibrate
-from mcugrad.passes.schemes import scheme_for
-from mcugrad.passes.sparse import requests
-
-
-def training_graph(forward: Graph, scheme: str) -> Graph:
-    """The pipeline up to calibration."""
-    graph, updates = differentiate(with_loss(forward), requests(forward, scheme_for(forward, scheme)))
-    return calibrate(sgd(graph, updates))
 
 
 def settled(graph: Graph, samples: list[tuple[Array, int]]) -> interp.Env:

@@ -19,16 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from mcugrad import pipeline
 from mcugrad.config import TrainSection
 from mcugrad.errors import UserError
 from mcugrad.frontend import models
 from mcugrad.ir import Graph
 from mcugrad.ir.graph import Array
-from mcugrad.optim.sgd import sgd
-from mcugrad.passes.autodiff import differentiate, with_loss
-from mcugrad.passes.calibrate import calibrate
-from mcugrad.passes.schemes import scheme_for
-from mcugrad.passes.sparse import requests
 from mcugrad.sources import Samples, Split, open_source
 from mcugrad.sources.image import codes
 from mcugrad.train import order, rate
@@ -75,9 +71,7 @@ class Part:
 
 def training_graph(case: Case, classes: int) -> Graph:
     """The graph that the board would run."""
-    forward = models.load(case.model, classes, case.seed)
-    graph, updates = differentiate(with_loss(forward), requests(forward, scheme_for(forward, case.scheme)))
-    return calibrate(sgd(graph, updates))
+    return pipeline.training_graph(models.load(case.model, classes, case.seed), case.scheme)
 
 
 def run(case: Case, device: str = "cpu", tell: Tell = lambda line: None) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import pytest
 from mcugrad.errors import InternalError, UserError
 from mcugrad.ir.text import parse_graph, print_graph
 from mcugrad.ops.signature import checked
+from mcugrad.pipeline import training_graph
 from tests.networks import small
-from tests.training import training_graph
 
 
 @pytest.mark.parametrize("scheme", ["head-only", "5 3:1/2 4:1/3 6:1"])

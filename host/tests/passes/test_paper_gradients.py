@@ -7,13 +7,14 @@ import pytest
 
 from mcugrad import data, interp
 from mcugrad.errors import UserError
-from mcugrad.frontend import models
+from mcugrad.frontend import models, paper
 from mcugrad.ir.graph import Array
 from mcugrad.passes.schemes import SCHEMES
+from mcugrad.pipeline import training_graph
 from tests.reference import torch_reference
-from tests.training import cosine, real_gradients, settled, trained_part, training_graph
+from tests.training import cosine, real_gradients, settled, trained_part
 
-CASES = [(model, scheme) for model, table in SCHEMES.items() for scheme in table]
+CASES = [(model, scheme) for model in paper.MODELS for scheme in SCHEMES[model]]
 BAR = 0.999
 
 

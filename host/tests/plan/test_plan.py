@@ -9,6 +9,7 @@ import pytest
 
 from mcugrad import boards
 from mcugrad.errors import InternalError, OutOfMemoryError
+from mcugrad.pipeline import training_graph
 from mcugrad.plan.check import check
 from mcugrad.plan.fit import fit
 from mcugrad.plan.memory import Plan, place, plan
@@ -16,7 +17,6 @@ from mcugrad.plan.peak import at_peak, live_bytes
 from mcugrad.plan.report import describe
 from mcugrad.plan.schedule import orders
 from tests.networks import small
-from tests.training import training_graph
 
 SCHEMES = ["full", "head-only", "bias-only", "last-4", "5 3:1/2 4:1/3 6:1 9:1/4"]
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from mcugrad import interp
+from mcugrad.pipeline import training_graph
 from mcugrad.twin import Twin
 from tests.networks import sample, small
-from tests.training import real_gradients, training_graph
+from tests.training import real_gradients
 
 
 @pytest.mark.parametrize("update", ["device", "fp32", "int8"])

@@ -14,6 +14,7 @@ from mcugrad.frontend import models
 from mcugrad.ir import Graph
 from mcugrad.ir.graph import Array
 from mcugrad.ops.op import OPS
+from mcugrad.pipeline import training_graph
 from mcugrad.sources.image import codes
 from mcugrad.twin import Twin
 from mcugrad.twin.backward import BACKWARD
@@ -22,7 +23,6 @@ from mcugrad.twin.real import REAL
 from mcugrad.twin.update import UPDATE
 from tests.models import paper_model, photos
 from tests.networks import Net, sample, small
-from tests.training import training_graph
 
 SCHEMES = ["full", "head-only", "bias-only", "last-4", "5 3:1/2 4:1/3 6:1 9:1/4", "2 5:1/2 8:1/3"]
 LONG = bool(os.environ.get("MCUGRAD_LONG"))  # as many steps as the project promises: a minute

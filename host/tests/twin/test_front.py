@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mcugrad.ops.op import get
+from mcugrad.pipeline import training_graph
 from mcugrad.twin import Twin, cached, split
 from tests.networks import sample, small
-from tests.training import training_graph
 
 SCHEMES = ["full", "head-only", "bias-only", "last-4", "3 8:1/2", "0 5:1/2 4:1/3"]
 

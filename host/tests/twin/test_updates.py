@@ -11,9 +11,10 @@ import torch
 from mcugrad.errors import InternalError
 from mcugrad.ir import Graph
 from mcugrad.ir.graph import Array
+from mcugrad.pipeline import training_graph
 from mcugrad.twin import Twin, draws, update
 from tests.networks import sample, small
-from tests.training import cosine, training_graph
+from tests.training import cosine
 
 CPU = torch.device("cpu")
 
