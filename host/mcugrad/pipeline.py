@@ -54,8 +54,12 @@ def training_graph(forward: Graph, scheme: str, dump: Dump | None = None) -> Gra
 
 
 def _show(dump: Dump | None, stage: str, graph: Graph) -> None:
-    if dump:
+    if dump:  # printing takes longer than the stage
         dump(stage, print_graph(graph))
+
+
+def _quiet(stage: str, text: str) -> None:
+    pass
 
 
 def compile_model(forward: Graph, scheme: str, board: Board, dump: Dump | None = None) -> Compiled:
@@ -68,8 +72,8 @@ def compile_model(forward: Graph, scheme: str, board: Board, dump: Dump | None =
     space = fit(graph, placed, board)
     emitted = emit(graph, placed)
     texts = {"plan": describe(graph, placed, space)} | {f"emit/{k}": t for k, t in emitted.files.items()}
-    for stage, text in texts.items() if dump else ():
-        dump(stage, text)
+    for stage, text in texts.items():
+        (dump or _quiet)(stage, text)
     return Compiled(forward, graph, placed, space, emitted.manifest, emitted)
 
 
