@@ -43,22 +43,18 @@ static void advance(rows *r, const int8_t *x, int32_t oy, int32_t from, const mg
     }
 }
 
-static inline int32_t put1(int8_t *y, int32_t t) {
-    int32_t q = mg_ssat8(t);
-    *y = (int8_t)q;
-    return q;
-}
-
 /* Four channels of one pixel; i: index of the first. */
-static inline void put4(int8_t *y, uint8_t *mask, int32_t i, mg_four t, const int32_t *m, int32_t zero) {
-    int32_t a = mg_smmlar(t.ub, m[0], zero), b = mg_smmlar(t.vb, m[1], zero);
-    int32_t c = mg_smmlar(t.ut, m[2], zero), d = mg_smmlar(t.vt, m[3], zero);
-    uint32_t bits = mg_flag_equal(0, put1(y + i, a), a, 1);
-    bits = mg_flag_equal(bits, put1(y + i + 1, b), b, 2);
-    bits = mg_flag_equal(bits, put1(y + i + 2, c), c, 4);
-    bits = mg_flag_equal(bits, put1(y + i + 3, d), d, 8);
-    if (mask)
+MG_INLINE void put4(int8_t *y, uint8_t *mask, int32_t i, mg_four t, const int32_t *m, int32_t zero) {
+    const int32_t a = mg_smmlar(t.ub, m[0], zero), b = mg_smmlar(t.vb, m[1], zero);
+    const int32_t c = mg_smmlar(t.ut, m[2], zero), d = mg_smmlar(t.vt, m[3], zero);
+    y += i;
+    y[0] = (int8_t)mg_ssat8(a), y[1] = (int8_t)mg_ssat8(b);
+    y[2] = (int8_t)mg_ssat8(c), y[3] = (int8_t)mg_ssat8(d);
+    if (mask) {
+        uint32_t bits = mg_flag_equal(mg_flag_equal(0, a, mg_ssat8(a), 1), b, mg_ssat8(b), 2);
+        bits = mg_flag_equal(mg_flag_equal(bits, c, mg_ssat8(c), 4), d, mg_ssat8(d), 8);
         mg_put_bits(mask, i, bits);
+    }
 }
 
 /* n pixels of an output row, four channels; i: index of the first element; slot: where the window's first row

@@ -65,6 +65,10 @@ void mg_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x, const mg_
 }
 
 void mg_depthwise_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p) {
+    if (MG_FAST && p->in_c % 4 == 0 && p->out_h * p->out_w <= 256) {
+        mg_depthwise_conv2d_dw_s32__4(dw, da, x, p);
+        return;
+    }
     for (int32_t ky = 0; ky < p->kernel_h; ky++)
         for (int32_t kx = 0; kx < p->kernel_w; kx++, dw += p->in_c)
             for (int32_t c = 0; c < p->in_c; c += BLOCK)

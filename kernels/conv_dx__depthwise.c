@@ -2,6 +2,7 @@
  * have the same remainder by the stride meet the same taps, and these read neighbouring outputs: for each
  * such phase the gradient is a stride-1 convolution of da with a part of the kernel, turned round. */
 #include "conv.h"
+#include "geometry.h"
 #include "lanes.h"
 #include "requant.h"
 
@@ -31,17 +32,29 @@ static void phase_taps(mg_quad *taps, const int8_t *w, int32_t size, int32_t y, 
     }
 }
 
+/* n pixels of da, c elements apart, or zeros. */
+static void fill(mg_quad *row, const int16_t *da, int32_t n, int32_t c) {
+    for (int32_t i = 0; i < n; i++, da += c)
+        row[i] = (mg_quad){mg_load32(da), mg_load32(da + 2)};
+}
+
+static void clear(mg_quad *row, int32_t n) {
+    for (int32_t i = 0; i < n; i++)
+        row[i] = (mg_quad){0, 0};
+}
+
 /* Bring in the rows up to oy; those outside the map are zeros, as are columns. */
 static void advance(rows *r, const int16_t *da, int32_t oy, const mg_conv_params *p) {
+    const int32_t first = r->from < 0 ? -r->from : 0, end = mg_min(p->out_w - r->from, r->columns);
     for (; r->next <= oy; r->next++) {
         mg_quad *row = r->pixels + (r->next + r->size) % r->size * (PIXELS / r->size);
-        int inside = r->next >= 0 && r->next < p->out_h;
-        for (int32_t i = 0; i < r->columns; i++) {
-            int32_t ox = r->from + i;
-            const int16_t *d = da + (r->next * p->out_w + ox) * p->out_c;
-            row[i] = inside && ox >= 0 && ox < p->out_w ? (mg_quad){mg_load32(d), mg_load32(d + 2)}
-                                                        : (mg_quad){0, 0};
+        if (r->next < 0 || r->next >= p->out_h) {
+            clear(row, r->columns);
+            continue;
         }
+        clear(row, first);
+        fill(row + first, da + mg_out_at(r->next, r->from + first, p), end - first, p->out_c);
+        clear(row + end, r->columns - end);
     }
 }
 

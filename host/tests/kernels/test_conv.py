@@ -21,8 +21,9 @@ MAPS += [(9, 8, 7, 2), (1, 5, 3, 1), (2, 2, 7, 2), (3, 7, 1, 1), (5, 5, 1, 2), (
 BIG = [(33, 33, 1, 1), (32, 32, 3, 1), (33, 17, 5, 2), (16, 32, 7, 1)]
 
 
-def out_size(n: int, kernel: int, stride: int) -> int:
-    return (n + 2 * (kernel // 2) - kernel) // stride + 1
+def out_shape(size: tuple[int, int, int, int], pad: int) -> tuple[int, int]:
+    h, width, kernel, stride = size
+    return (h + 2 * pad - kernel) // stride + 1, (width + 2 * pad - kernel) // stride + 1
 
 
 def multipliers(n: int, terms: int) -> Array:
@@ -92,11 +93,14 @@ def test_clamp_dx(kernels: Kernels, n: int, c: int) -> None:
     kernels.check("clamp_dx", dy, mask, arrays.multiplier(c))
 
 
-def input_gradient(kernels: Kernels, op: str, size: tuple[int, int, int, int], ci: int, co: int) -> None:
+def input_gradient(
+    kernels: Kernels, op: str, size: tuple[int, int, int, int], ci: int, co: int, pad: int | None = None
+) -> None:
     h, width, kernel, stride = size
     w = arrays.s8(co, kernel, kernel, ci) if op == "conv2d" else arrays.s8(kernel, kernel, ci)
-    da = arrays.gradient(out_size(h, kernel, stride), out_size(width, kernel, stride), co)
-    attrs = {"stride": stride, "pad": kernel // 2, "in_shape": (h, width), "offset": 3}
+    pad = kernel // 2 if pad is None else pad
+    da = arrays.gradient(*out_shape(size, pad), co)
+    attrs = {"stride": stride, "pad": pad, "in_shape": (h, width), "offset": 3}
     kernels.check(f"{op}_dx", da, w, arrays.scale_state(), arrays.scale_state(), **attrs)
 
 
@@ -130,11 +134,18 @@ def test_scale_state_extremes(kernels: Kernels, bits: int, growth: int) -> None:
 
 
 def weight_gradient(
-    kernels: Kernels, op: str, size: tuple[int, int, int, int], ci: int, co: int, zero: int
+    kernels: Kernels,
+    op: str,
+    size: tuple[int, int, int, int],
+    ci: int,
+    co: int,
+    zero: int,
+    pad: int | None = None,
 ) -> None:
     h, width, kernel, stride = size
-    da = arrays.gradient(out_size(h, kernel, stride), out_size(width, kernel, stride), co)
-    attrs = {"stride": stride, "pad": kernel // 2, "zero_in": zero, "kernel": (kernel, kernel)}
+    pad = kernel // 2 if pad is None else pad
+    da = arrays.gradient(*out_shape(size, pad), co)
+    attrs = {"stride": stride, "pad": pad, "zero_in": zero, "kernel": (kernel, kernel)}
     kernels.check(f"{op}_dw", da, arrays.s8(h, width, ci), **attrs)
 
 
@@ -163,25 +174,39 @@ def test_bias_gradient(kernels: Kernels, c: int) -> None:
         kernels.check("conv2d_db", arrays.gradient(n, n, c))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    h=st.integers(1, 12),
-    width=st.integers(1, 12),
+    h=st.integers(1, 14),
+    width=st.integers(1, 14),
     kernel=st.sampled_from([1, 3, 5, 7]),
     stride=st.integers(1, 3),
+    pad=st.integers(0, 3),
+    quads=st.booleans(),
     ci=st.integers(1, 20),
     co=st.integers(1, 20),
     zero=st.integers(-128, 127),
     seed=st.integers(0, 1 << 30),
 )
 def test_any_convolution(
-    kernels: Kernels, h: int, width: int, kernel: int, stride: int, ci: int, co: int, zero: int, seed: int
+    kernels: Kernels,
+    h: int,
+    width: int,
+    kernel: int,
+    stride: int,
+    pad: int,
+    quads: bool,
+    ci: int,
+    co: int,
+    zero: int,
+    seed: int,
 ) -> None:
     arrays.reseed(seed)
-    size = (h, width, kernel, stride)
-    forward(kernels, "conv2d", size, ci, arrays.s8(co, kernel, kernel, ci), zero_in=zero)
-    forward(kernels, "depthwise_conv2d", size, ci, arrays.s8(kernel, kernel, ci), zero_in=zero)
-    input_gradient(kernels, "conv2d", size, ci, co)
-    input_gradient(kernels, "depthwise_conv2d", size, ci, ci)
-    weight_gradient(kernels, "conv2d", size, ci, co, zero)
-    weight_gradient(kernels, "depthwise_conv2d", size, ci, ci, zero)
+    pad = min(pad, kernel // 2)
+    size = (max(h, kernel - 2 * pad), max(width, kernel - 2 * pad), kernel, stride)
+    ci, co = (4 * ci, 4 * co) if quads else (ci, co)
+    forward(kernels, "conv2d", size, ci, arrays.s8(co, kernel, kernel, ci), zero_in=zero, pad=pad)
+    forward(kernels, "depthwise_conv2d", size, ci, arrays.s8(kernel, kernel, ci), zero_in=zero, pad=pad)
+    input_gradient(kernels, "conv2d", size, ci, min(co, 1022 // kernel**2), pad)
+    input_gradient(kernels, "depthwise_conv2d", size, ci, ci, pad)
+    weight_gradient(kernels, "conv2d", size, ci, co, zero, pad)
+    weight_gradient(kernels, "depthwise_conv2d", size, ci, ci, zero, pad)
