@@ -41,4 +41,5 @@ static void reset(void) {
 }
 
 __attribute__((section(".vectors"), used)) static void *const vectors[] = {
-    (void *)0x20400000, (void *)reset, (void *)fault, (void *)fault, (void *)fault, (void *)fault, (void *)fault};
+    (void *)0x20400000, (void *)reset, (void *)fault, (void *)fault,
+    (void *)fault,      (void *)fault, (void *)fault};
