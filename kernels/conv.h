@@ -67,7 +67,8 @@ void mg_depthwise_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x,
 /* For kernel 1, stride 1, pad 0, at most 256 pixels, even in_c and out_c. */
 void mg_conv2d_dw_s32__1x1(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p);
 
-/* For in_c % 4 == 0, at most 256 output pixels. */
+/* For out_c % 4 == 0, at most 256 output pixels. */
+void mg_conv2d_dw_s32__4(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p);
 void mg_depthwise_conv2d_dw_s32__4(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p);
 
 /* Bias gradient: sum of da over at most 65536 pixels. */

@@ -57,6 +57,10 @@ void mg_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x, const mg_
         mg_conv2d_dw_s32__1x1(dw, da, x, p);
         return;
     }
+    if (MG_FAST && p->out_c % 4 == 0 && p->out_h * p->out_w <= 256) {
+        mg_conv2d_dw_s32__4(dw, da, x, p);
+        return;
+    }
     for (int32_t co = 0; co < p->out_c; co++)
         for (int32_t ky = 0; ky < p->kernel_h; ky++)
             for (int32_t kx = 0; kx < p->kernel_w; kx++, dw += p->in_c)

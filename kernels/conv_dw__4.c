@@ -1,0 +1,70 @@
+/* Weight gradients tap by tap, four output channels at a time: of a depthwise convolution each channel has
+ * its own x, of a standard one they share it. */
+#include "conv.h"
+#include "geometry.h"
+#include "requant.h"
+
+/* Outputs first <= o < end read inside the map with tap k. */
+typedef struct {
+    int32_t first, end;
+} readers;
+
+static readers readers_of(int32_t k, int32_t in, int32_t out, const mg_conv_params *p) {
+    const int32_t s = p->stride, below = p->pad - k, above = in - 1 + p->pad - k;
+    return (readers){below > 0 ? (below + s - 1) / s : 0, above < 0 ? 0 : mg_min(out, above / s + 1)};
+}
+
+/* Sums of four output channels. */
+typedef struct {
+    int32_t c0, c1, c2, c3;
+} four;
+
+/* Sums over the outputs of `rows` and `cols`; da at the first of the four channels; origin: index of what
+ * output (0, 0) would read, negative in the padding; shared: one x for all four. */
+MG_INLINE four tap(const int16_t *da, const int8_t *x, int32_t origin, readers rows, readers cols,
+                   const mg_conv_params *p, const int shared) {
+    const uint32_t minus_zero = mg_both(-p->zero_in);
+    const int32_t in_c = p->in_c, out_c = p->out_c, apart = p->stride * in_c;
+    four s = {0, 0, 0, 0};
+    for (int32_t oy = rows.first; oy < rows.end; oy++) {
+        const int16_t *d = da + mg_out_at(oy, cols.first, p);
+        const int8_t *v = x + (origin + (oy * p->in_w + cols.first) * apart);
+        for (int32_t ox = cols.first; ox < cols.end; ox++, d += out_c, v += apart) {
+            uint32_t d01 = mg_load32(d), d23 = mg_load32(d + 2);
+            uint32_t x4 = shared ? mg_both(*v - p->zero_in) : mg_load32(v);
+            uint32_t x02 = shared ? x4 : mg_sxtab16(minus_zero, x4);
+            uint32_t x13 = shared ? x4 : mg_sxtab16_ror8(minus_zero, x4);
+            s.c0 = mg_smlabb(x02, d01, s.c0), s.c1 = mg_smlabt(x13, d01, s.c1);
+            s.c2 = mg_smlatb(x02, d23, s.c2), s.c3 = mg_smlatt(x13, d23, s.c3);
+        }
+    }
+    return s;
+}
+
+/* dw at the first of the four; the next ones lie `step` on. */
+static inline void put4(int32_t *dw, int32_t step, four s) {
+    dw[0] = s.c0, dw[step] = s.c1, dw[2 * step] = s.c2, dw[3 * step] = s.c3;
+}
+
+void mg_depthwise_conv2d_dw_s32__4(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p) {
+    for (int32_t ky = 0; ky < p->kernel_h; ky++)
+        for (int32_t kx = 0; kx < p->kernel_w; kx++, dw += p->in_c) {
+            const readers rows = readers_of(ky, p->in_h, p->out_h, p),
+                          cols = readers_of(kx, p->in_w, p->out_w, p);
+            const int32_t origin = mg_in_at(ky - p->pad, kx - p->pad, p);
+            for (int32_t c = 0; c < p->in_c; c += 4)
+                put4(dw + c, 1, tap(da + c, x, origin + c, rows, cols, p, 0));
+        }
+}
+
+void mg_conv2d_dw_s32__4(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p) {
+    const int32_t taps = p->kernel_h * p->kernel_w * p->in_c;
+    for (int32_t i = 0; i < taps; i++) {
+        const int32_t ky = i / p->in_c / p->kernel_w, kx = i / p->in_c % p->kernel_w;
+        const readers rows = readers_of(ky, p->in_h, p->out_h, p),
+                      cols = readers_of(kx, p->in_w, p->out_w, p);
+        const int32_t origin = mg_in_at(ky - p->pad, kx - p->pad, p) + i % p->in_c;
+        for (int32_t c = 0; c < p->out_c; c += 4)
+            put4(dw + c * taps + i, taps, tap(da + c, x, origin, rows, cols, p, 1));
+    }
+}
