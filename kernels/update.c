@@ -24,19 +24,21 @@ static void move8(int8_t *w, int8_t *frac, int32_t dw, float f) {
 
 static void sgd_rows(int8_t *w, int8_t *frac, const int32_t *dw, const float *coef, rate r,
                      const mg_sgd_params *p) {
+    const int32_t n = p->n;
     for (int32_t co = 0; co < p->co; co++) {
-        float f = factor(r, coef[co]);
-        for (int32_t i = co * p->n; i < (co + 1) * p->n; i++)
-            move8(w + i, frac + i, dw[i], f);
+        const float f = factor(r, coef[co]);
+        for (int32_t i = 0; i < n; i++)
+            move8(w++, frac++, *dw++, f);
     }
 }
 
 static void sgd_columns(int8_t *w, int8_t *frac, const int32_t *dw, const float *coef, rate r,
                         const mg_sgd_params *p) {
-    for (int32_t co = 0; co < p->co; co++) {
-        float f = factor(r, coef[co]);
-        for (int32_t i = co; i < p->n * p->co; i += p->co)
-            move8(w + i, frac + i, dw[i], f);
+    const int32_t n = p->n, step = p->co;
+    for (int32_t co = 0; co < step; co++) {
+        const float f = factor(r, coef[co]);
+        for (int32_t i = 0, at = co; i < n; i++, at += step)
+            move8(w + at, frac + at, dw[at], f);
     }
 }
 
