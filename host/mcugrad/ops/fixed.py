@@ -29,7 +29,10 @@ def mul_high(x: Array, m: Array | int) -> Array:
 
 def requantise(acc: Array, m: Array | int, shift: int, zero: int) -> tuple[Array, Array]:
     """int32 accumulator -> (int8 result, True where it was not clamped)."""
-    y = mul_high(np.asarray(acc, np.int64) << shift, m) + zero
+    acc, most = np.asarray(acc, np.int64), 1 << (30 - shift)
+    if shift:  # clipped before the shift could pass int32; with a usual m the result saturates anyway
+        acc = np.clip(acc, -most, most) << shift
+    y = mul_high(acc, m) + zero
     return saturate(y, 8).astype(np.int8), (y >= -128) & (y <= 127)
 
 
