@@ -8,7 +8,7 @@ PHOTOS := vww_voc07
 LARGE := --scheme 49kb --lr 0.005 --samples 200 --held-out 100
 export MCUGRAD_DATA ?= $(if $(wildcard ../shared/data),$(abspath ../shared/data))
 
-.PHONY: demo test bench bench-kernels lint format clean
+.PHONY: demo test bench lint format clean
 
 demo: .venv/demo.stamp
 	$(BIN)/python host/train_on_board.py --board $(BOARD) $(if $(MODEL),--model $(MODEL) $(LARGE)) \
