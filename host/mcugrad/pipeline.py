@@ -58,10 +58,6 @@ def _show(dump: Dump | None, stage: str, graph: Graph) -> None:
         dump(stage, print_graph(graph))
 
 
-def _quiet(stage: str, text: str) -> None:
-    pass
-
-
 def compile_model(forward: Graph, scheme: str, board: Board, dump: Dump | None = None) -> Compiled:
     """Quantised graph -> checked, planned C. UserError for a bad scheme, OutOfMemoryError if it does not fit.
 
@@ -72,8 +68,9 @@ def compile_model(forward: Graph, scheme: str, board: Board, dump: Dump | None =
     space = fit(graph, placed, board)
     emitted = emit(graph, placed)
     texts = {"plan": describe(graph, placed, space)} | {f"emit/{k}": t for k, t in emitted.files.items()}
-    for stage, text in texts.items():
-        (dump or _quiet)(stage, text)
+    if dump:
+        for stage, text in texts.items():
+            dump(stage, text)
     return Compiled(forward, graph, placed, space, emitted.manifest, emitted)
 
 

@@ -12,8 +12,6 @@ from mcugrad.ir.graph import Array
 from mcugrad.ops import fixed
 from mcugrad.ops.op import Attrs, Fields, Gradients, Shapes, gradient_multiplier, register, shifted
 
-INT32_PIXELS = 256  # sums over more output pixels than this may pass int32 and saturate
-
 
 def windows(x: Array, kernel: tuple[int, int], stride: int, pad: int) -> Array:
     """Zero-padded patches, float64 [OH, OW, C, KH, KW]; integers stay exact far beyond int32."""
@@ -72,19 +70,20 @@ def depthwise_conv2d_dx(
     return _dx(parts, da_scale, dx_scale, w.shape[2], attrs)
 
 
-def _sums(total: Array, da: Array) -> tuple[Array]:
+def _sums(total: Array) -> tuple[Array]:
+    """Exact sums; over more than 256 pixels they could pass int32, and saturate."""
     saturated = fixed.saturate(total.astype(np.int64), 32)
     return (saturated.astype(np.int32),)
 
 
 def conv2d_dw(da: Array, x: Array, *, kernel: tuple[int, int], **attrs: Any) -> tuple[Array]:
     patches = windows(x.astype(np.int32) - attrs["zero_in"], kernel, attrs["stride"], attrs["pad"])
-    return _sums(np.tensordot(da.astype(np.float64), patches.transpose(0, 1, 3, 4, 2), ([0, 1], [0, 1])), da)
+    return _sums(np.tensordot(da.astype(np.float64), patches.transpose(0, 1, 3, 4, 2), ([0, 1], [0, 1])))
 
 
 def depthwise_conv2d_dw(da: Array, x: Array, *, kernel: tuple[int, int], **attrs: Any) -> tuple[Array]:
     patches = windows(x.astype(np.int32) - attrs["zero_in"], kernel, attrs["stride"], attrs["pad"])
-    return _sums(np.einsum("ijc,ijckl->klc", da.astype(np.float64), patches), da)
+    return _sums(np.einsum("ijc,ijckl->klc", da.astype(np.float64), patches))
 
 
 def conv2d_db(da: Array, **_: Any) -> tuple[Array]:

@@ -104,7 +104,6 @@ def conv2d_db(da: Tensor, **_: Any) -> tuple[Tensor]:
     return (da.double().sum((1, 2)),)
 
 
-gather_dx = gather
 BACKWARD = {
     f.__name__: f
     for f in (
