@@ -157,7 +157,7 @@ def test_weight_gradients(kernels: Kernels, size: tuple[int, int, int, int], c: 
     weight_gradient(kernels, "depthwise_conv2d", size, c, c, -128)
 
 
-@pytest.mark.parametrize("size", [16, 17, 23])
+@pytest.mark.parametrize("size", [16, 17, 23, 31])
 def test_weight_gradients_saturate(kernels: Kernels, size: int) -> None:
     for sign in (-1, 1):
         da = np.full((size, size, 4), 16383 * sign, np.int16)

@@ -123,3 +123,14 @@ def test_head_and_loss(classes: int) -> None:
 def test_gradient_of_nothing_is_nothing() -> None:
     q, state = ops.get("quantise_dx").ref(np.zeros(3, np.float32), np.array([4, 3, 0, 9], np.int32))
     assert not q.any() and state.tolist() == [0, 3, 0, 0]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_weight_gradients_saturate_on_large_maps(sign: int) -> None:
+    """1,600 pixels of the largest products pass int32; the sum stops at its end instead of wrapping."""
+    x = np.full((40, 40, 1), 127, np.int8)
+    da = np.full((40, 40, 1), sign * (2**14 - 1), np.int16)
+    attrs = {"stride": 1, "pad": 0, "zero_in": -128, "kernel": (1, 1)}
+    for name in ("conv2d_dw", "depthwise_conv2d_dw"):
+        (dw,) = ops.get(name).ref(da, x, **attrs)
+        assert dw.ravel().tolist() == [2**31 - 1 if sign > 0 else -(2**31)]
