@@ -1,7 +1,8 @@
-/* The time stamp between two nodes: the cycle counter on the chip, a callback on the host. */
+/* Between two nodes: a time stamp on the chip; on the host a callback, and where a run may begin and end. */
 #ifndef MG_MARK_H
 #define MG_MARK_H
 
+#include <limits.h>
 #include <stdint.h>
 
 /* Cycle counter before node 0 and after each node: node i took mg_marks[i + 1] - mg_marks[i]. */
@@ -9,17 +10,24 @@ extern uint32_t mg_marks[];
 
 #ifdef MG_HOST
 
-/* Called after node `i`; the library's user may set it. */
+/* Only nodes mg_first <= i < mg_last run; the library's user may set both. */
+__attribute__((weak)) int mg_first = 0, mg_last = INT_MAX;
+
+#define mg_node(i) if (mg_first <= (i) && (i) < mg_last)
+
+/* Called after node `i` has run; the library's user may set it. */
 __attribute__((weak)) void (*mg_on_node)(int);
 
 static inline void mg_mark_start(void) {}
 
 static inline void mg_mark(int i) {
-    if (mg_on_node)
+    if (mg_on_node && mg_first <= i && i < mg_last)
         mg_on_node(i);
 }
 
 #else
+
+#define mg_node(i)
 
 #define MG_CYCCNT (*(volatile uint32_t *)0xE0001004u)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mcugrad.hostlib import build_library
 from mcugrad.ir import DType
 from mcugrad.ir.graph import Array
 
+INT_MAX = 2**31 - 1
 CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_int)
 
 
@@ -37,18 +39,38 @@ class HostModel:
         self.lib.mg_step.argtypes = [ctypes.c_uint32, ctypes.c_float, ctypes.POINTER(Result)]
         self.lib.mg_forward.argtypes = [ctypes.c_uint32, ctypes.POINTER(Result)]
         self.lib.mg_input.restype = ctypes.c_void_p
+        self._arena = (ctypes.c_uint8 * self.manifest["arena_bytes"]).in_dll(self.lib, "mg_arena")
+        self._first, self._last = (ctypes.c_int.in_dll(self.lib, name) for name in ("mg_first", "mg_last"))
+        self._from_front = self._spans(self.manifest["front"]["spans"])
 
     def step(self, x: Array, label: int, lr: float) -> Result:
         """One training step on an int8 sample."""
-        result = self._load(x)
-        self.lib.mg_step(label, lr, ctypes.byref(result))
-        return result
+        self._load(x)
+        return self._step(label, lr)
 
     def forward(self, x: Array, label: int) -> Result:
         """Loss and prediction; changes nothing."""
-        result = self._load(x)
-        self.lib.mg_forward(label, ctypes.byref(result))
-        return result
+        self._load(x)
+        return self._forward(label)
+
+    def front(self, x: Array) -> bytes:
+        """Run an int8 sample through what training never changes; all that the other nodes read of it."""
+        self._load(x)
+        with self._nodes(last=self.manifest["front"]["nodes"]):
+            self._forward(0)
+        return b"".join(ctypes.string_at(address, size) for address, size in self._from_front)
+
+    def step_from(self, front: bytes, label: int, lr: float) -> Result:
+        """The step of the sample that gave `front`."""
+        self._put(front)
+        with self._nodes(first=self.manifest["front"]["nodes"]):
+            return self._step(label, lr)
+
+    def forward_from(self, front: bytes, label: int) -> Result:
+        """The forward pass of the sample that gave `front`."""
+        self._put(front)
+        with self._nodes(first=self.manifest["front"]["nodes"]):
+            return self._forward(label)
 
     def state(self) -> dict[str, Array]:
         """A copy of every trained tensor."""
@@ -63,8 +85,7 @@ class HostModel:
 
     def value(self, dtype: DType, shape: tuple[int, ...], offset: int) -> Array:
         """What the arena holds right now at a value's offset."""
-        arena = (ctypes.c_uint8 * self.manifest["arena_bytes"]).in_dll(self.lib, "mg_arena")
-        return view(bytes(arena), dtype.value, shape, offset)
+        return view(bytes(self._arena), dtype.value, shape, offset)
 
     def on_node(self, call: Callable[[int], None] | None) -> None:
         """Have `call(i)` called after node i of every run."""
@@ -72,7 +93,36 @@ class HostModel:
         hook = ctypes.c_void_p.in_dll(self.lib, "mg_on_node")
         hook.value = ctypes.cast(self._callback, ctypes.c_void_p).value
 
-    def _load(self, x: Array) -> Result:
+    def _load(self, x: Array) -> None:
         data = np.ascontiguousarray(x, np.int8).tobytes()
         ctypes.memmove(self.lib.mg_input(), data, self.manifest["input"]["bytes"])
-        return Result()
+
+    def _step(self, label: int, lr: float) -> Result:
+        result = Result()
+        self.lib.mg_step(label, lr, ctypes.byref(result))
+        return result
+
+    def _forward(self, label: int) -> Result:
+        result = Result()
+        self.lib.mg_forward(label, ctypes.byref(result))
+        return result
+
+    def _spans(self, spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        """(offset in the arena, size) -> (address, size)."""
+        base = ctypes.addressof(self._arena)
+        return [(base + offset, size) for offset, size in spans]
+
+    def _put(self, front: bytes) -> None:
+        at = 0
+        for address, size in self._from_front:
+            ctypes.memmove(address, front[at : at + size], size)
+            at += size
+
+    @contextmanager
+    def _nodes(self, first: int = 0, last: int = INT_MAX) -> Iterator[None]:
+        """Run only nodes first <= i < last inside."""
+        self._first.value, self._last.value = first, last
+        try:
+            yield
+        finally:
+            self._first.value, self._last.value = 0, INT_MAX

@@ -16,6 +16,7 @@ from mcugrad.codegen.params import HEAD, params_header, params_source, state_lay
 from mcugrad.ir import Graph, Node, Quant
 from mcugrad.ir.text import print_graph
 from mcugrad.ops.op import scale_states
+from mcugrad.plan.front import crossing, leading
 from mcugrad.plan.memory import Plan, in_arena
 from mcugrad.plan.peak import state_bytes
 
@@ -69,6 +70,7 @@ def forward_count(plan: Plan) -> int:
 def _manifest(graph: Graph, plan: Plan) -> dict[str, Any]:
     x = graph.inputs[0]
     assert isinstance(x.quant, Quant)
+    front = leading(graph, plan)
     return {
         "model": graph.name,
         "hash": model_hash(graph, plan),
@@ -79,6 +81,7 @@ def _manifest(graph: Graph, plan: Plan) -> dict[str, Any]:
         "state_bytes": state_bytes(graph),
         "state": [[m.name, m.dtype.value, m.shape, m.offset] for m in state_layout(graph)],
         "forward_nodes": forward_count(plan),
+        "front": {"nodes": front, "spans": crossing(graph, plan, front)},
         "nodes": [_describe(graph, n) for n in plan.order],
         "buffers": [[list(b.values), b.offset, b.size, b.first, b.last] for b in plan.buffers],
     }
@@ -214,7 +217,7 @@ def _call(graph: Graph, node: Node, c: Mapping[str, str], i: int) -> str:
     outs = [_operand(graph, c, n) for n in node.outs] + ["0"] * (len(op.outs) - len(node.outs))
     ins = [_operand(graph, c, n) for n in node.ins]
     about = _describe(graph, node)
-    call = f"    {op.kernel}({', '.join([*outs, *ins, f'&p{i}'])});"
+    call = f"    mg_node({i}) {op.kernel}({', '.join([*outs, *ins, f'&p{i}'])});"
     return f"    /* {node.layer}: {about['shape']} */\n{_wrap(call, 8)}\n    mg_mark({i});\n"
 
 

@@ -7,17 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from mcugrad.ir import Graph, Node
+from mcugrad.ir import Graph
 from mcugrad.ir.graph import Array
-from mcugrad.ops.op import get
+from mcugrad.plan.front import SCALARS, parted
 from mcugrad.twin.engine import Twin
-
-SCALARS = ("label", "lr")
 
 
 def split(graph: Graph) -> tuple[Graph, Graph]:
     """A training graph -> (frozen front, rest). The front's outputs are the rest's inputs, with label, lr."""
-    front, rest = _parted(graph)
+    front, rest = parted(graph, graph.nodes)
     made = {v.name for v in graph.inputs if v.name not in SCALARS} | {name for n in front for name in n.outs}
     crossing = sorted({name for n in rest for name in n.ins} & made)
     scalars = tuple(v for v in graph.inputs if v.name in SCALARS)
@@ -35,16 +33,3 @@ def cached(front: Graph, images: Array, batch: int = 4, device: str = "cpu") -> 
     twin = Twin(front, device)
     parts = [twin.infer(images[i : i + batch]) for i in range(0, len(images), batch)]
     return {name: np.concatenate([part[name] for part in parts]) for name in front.outputs}
-
-
-def _parted(graph: Graph) -> tuple[list[Node], list[Node]]:
-    moving = {name for name, p in graph.params.items() if p.trained} | set(SCALARS)
-    front, rest = [], []
-    for node in graph.nodes:
-        # A gather only copies channels of what crosses anyway.
-        if get(node.op).phase != "forward" or node.op == "gather" or moving & set(node.ins):
-            moving |= set(node.outs)
-            rest.append(node)
-        else:
-            front.append(node)
-    return front, rest
