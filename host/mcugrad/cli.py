@@ -11,12 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from mcugrad import bench as benchmark
-from mcugrad import boards, build, config, custom, pipeline, report, run
+from mcugrad import boards, build, config, custom, pipeline, prepare, report, run
 from mcugrad import modes as training_modes
 from mcugrad.config import Job
 from mcugrad.doctor import examine
 from mcugrad.errors import InternalError, McugradError, UserError
-from mcugrad.frontend import models
 from mcugrad.pipeline import Compiled
 from mcugrad.plan.report import describe
 from mcugrad.sources import open_source
@@ -32,6 +31,7 @@ solo = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
 Model = Annotated[str | None, typer.Option("--model", "-m", help="Model by name, or a .safetensors file.")]
 Scheme = Annotated[str | None, typer.Option(help="What is trained: full, head, bias, last-K, 49kb...")]
+Channels = Annotated[str | None, typer.Option(help="Which channels a share means: l2 (norm) or fisher.")]
 Data = Annotated[str | None, typer.Option(help="Dataset by name, or a folder with one sub-folder per class.")]
 BoardId = Annotated[str | None, typer.Option("--board", "-b", help="Board by its id.")]
 Port = Annotated[
@@ -61,6 +61,7 @@ Only = Annotated[str, typer.Option(help="Only cases whose name has this in it.")
 def train(
     model: Model = None,
     scheme: Scheme = None,
+    channels: Channels = None,
     data: Data = None,
     board: BoardId = None,
     port: Port = None,
@@ -88,13 +89,14 @@ def train(
 def compile_(
     model: Model = None,
     scheme: Scheme = None,
+    channels: Channels = None,
     data: Data = None,
     board: BoardId = None,
     config_file: ConfigFile = None,
     dump: Dump = None,
 ) -> None:
     """Write the C of one training step."""
-    job = _job(model, scheme, data, board, config_file)
+    job = _job(model, scheme, channels, data, board, config_file)
     texts: dict[str, str] = {}
     compiled = _compiled(job, texts.__setitem__)
     folder = pipeline.generate(compiled, job.board.id)
@@ -107,12 +109,13 @@ def compile_(
 def plan(
     model: Model = None,
     scheme: Scheme = None,
+    channels: Channels = None,
     data: Data = None,
     board: BoardId = None,
     config_file: ConfigFile = None,
 ) -> None:
     """Memory by region and the buffers at the peak, before anything is built."""
-    compiled = _compiled(_job(model, scheme, data, board, config_file))
+    compiled = _compiled(_job(model, scheme, channels, data, board, config_file))
     sys.stdout.write(describe(compiled.graph, compiled.plan, compiled.fit))
 
 
@@ -120,12 +123,13 @@ def plan(
 def build_(
     model: Model = None,
     scheme: Scheme = None,
+    channels: Channels = None,
     data: Data = None,
     board: BoardId = None,
     config_file: ConfigFile = None,
 ) -> None:
     """Compile and link the board's image."""
-    job = _job(model, scheme, data, board, config_file)
+    job = _job(model, scheme, channels, data, board, config_file)
     elf = build.build(job.board.id, pipeline.generate(_compiled(job), job.board.id))
     size = build.size(elf, boards.load(job.board.id))
     sys.stdout.write(
@@ -193,15 +197,20 @@ def doctor() -> None:
 
 
 def _job(
-    model: str | None, scheme: str | None, data: str | None, board: str | None, file: Path | None
+    model: str | None,
+    scheme: str | None,
+    channels: str | None,
+    data: str | None,
+    board: str | None,
+    file: Path | None,
 ) -> Job:
-    return config.load(file, {"model": model, "scheme": scheme, "data": data, "board": board})
+    given = {"model": model, "scheme": scheme, "channels": channels, "data": data, "board": board}
+    return config.load(file, given)
 
 
 def _compiled(job: Job, dump: pipeline.Dump | None = None) -> Compiled:
-    classes = len(open_source(job.data.source, job.data.seed).classes)
-    forward = models.load(job.model.name, classes, job.data.seed)
-    return pipeline.compile_model(forward, job.model.scheme, boards.load(job.board.id), dump)
+    source = open_source(job.data.source, job.data.seed)
+    return prepare.compile_for(job, source, boards.load(job.board.id), dump)
 
 
 def main() -> None:

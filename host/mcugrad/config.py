@@ -6,7 +6,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,6 +19,7 @@ EMULATED = "emulated"
 FLAGS: Mapping[str, tuple[str, str]] = {
     "model": ("model", "name"),
     "scheme": ("model", "scheme"),
+    "channels": ("model", "channels"),
     "data": ("data", "source"),
     "samples": ("data", "samples"),
     "held_out": ("data", "held_out"),
@@ -38,6 +39,7 @@ class _Section(BaseModel):
 class ModelSection(_Section):
     name: str = "digits-tiny"
     scheme: str = "10kb"
+    channels: Literal["l2", "fisher"] = "l2"
 
 
 class DataSection(_Section):

@@ -17,7 +17,7 @@ from mcugrad.ops.signature import checked
 from mcugrad.optim.sgd import sgd
 from mcugrad.passes.autodiff import differentiate, with_loss
 from mcugrad.passes.calibrate import calibrate
-from mcugrad.passes.schemes import scheme_for
+from mcugrad.passes.schemes import Ranking, scheme_for
 from mcugrad.passes.sparse import requests
 from mcugrad.plan.check import check
 from mcugrad.plan.fit import Fit, fit
@@ -39,17 +39,34 @@ class Compiled:
     emitted: Emitted
 
 
-def training_graph(forward: Graph, scheme: str, dump: Dump | None = None) -> Graph:
-    """Quantised graph -> the whole training step. Raises UserError for a bad scheme."""
+def training_graph(
+    forward: Graph,
+    scheme: str,
+    dump: Dump | None = None,
+    ranking: Ranking | None = None,
+) -> Graph:
+    """Quantised graph -> the whole training step. Raises UserError for a bad scheme.
+
+    ranking: which channels a partly trained layer trains, instead of those with the largest norm.
+    """
+    graph = calibrate(uncalibrated(forward, scheme, dump, ranking))
+    _show(dump, "calibrate", graph)
+    return graph
+
+
+def uncalibrated(
+    forward: Graph,
+    scheme: str,
+    dump: Dump | None = None,
+    ranking: Ranking | None = None,
+) -> Graph:
+    """The same but for the start values of the gradients' growth: enough to plan, and far faster."""
     _show(dump, "import", forward)
-    graph, updates = differentiate(
-        with_loss(checked(forward)), requests(forward, scheme_for(forward, scheme))
-    )
+    chosen = requests(forward, scheme_for(forward, scheme), ranking)
+    graph, updates = differentiate(with_loss(checked(forward)), chosen)
     _show(dump, "differentiate", graph)
     graph = sgd(graph, updates)
     _show(dump, "optimise", graph)
-    graph = calibrate(graph)
-    _show(dump, "calibrate", graph)
     return graph
 
 
@@ -58,12 +75,18 @@ def _show(dump: Dump | None, stage: str, graph: Graph) -> None:
         dump(stage, print_graph(graph))
 
 
-def compile_model(forward: Graph, scheme: str, board: Board, dump: Dump | None = None) -> Compiled:
+def compile_model(
+    forward: Graph,
+    scheme: str,
+    board: Board,
+    dump: Dump | None = None,
+    ranking: Ranking | None = None,
+) -> Compiled:
     """Quantised graph -> checked, planned C. UserError for a bad scheme, OutOfMemoryError if it does not fit.
 
     dump(stage, text) receives every stage: import, differentiate, optimise, calibrate, plan, emit.
     """
-    graph = training_graph(forward, scheme, dump)
+    graph = training_graph(forward, scheme, dump, ranking)
     placed = check(graph, plan(graph))
     space = fit(graph, placed, board)
     emitted = emit(graph, placed)

@@ -12,11 +12,17 @@ from pathlib import Path
 from mcugrad import boards, build, pipeline
 from mcugrad.boards import Board
 from mcugrad.config import EMULATED, Job
+from mcugrad.frontend import models
+from mcugrad.ir import Graph
 from mcugrad.link.identity import Expected
 from mcugrad.link.ports import emulated
+from mcugrad.passes.fisher import fisher
+from mcugrad.passes.schemes import Ranking, scheme_for
 from mcugrad.pipeline import Compiled
 from mcugrad.sources import Source, Split, open_source
 from mcugrad.train import Tell
+
+FISHER_SAMPLES = 16  # drawn by the seed from the training images
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ def prepare(job: Job, tell: Tell) -> Prepared:
     with stage("data", tell) as say:
         source = open_source(job.data.source, job.data.seed)
         say(f"{source.name}, {len(source.classes)} classes")
-    compiled = _compile(job, board, len(source.classes), tell)
+    compiled = _compile(job, board, source, tell)
     with stage("images", tell) as say:
         split = _split(source, compiled, job)
         say(f"{len(split.train)} to learn from, {len(split.test)} held out")
@@ -73,10 +79,27 @@ def _about(job: Job) -> dict[str, str | int]:
     return {**about, "board": job.board.id, "port": job.board.port, "seed": job.data.seed}
 
 
-def _compile(job: Job, board: Board, classes: int, tell: Tell) -> Compiled:
+def compile_for(job: Job, source: Source, board: Board, dump: pipeline.Dump | None = None) -> Compiled:
+    """The job's model for the source's classes, its channels chosen as the job says."""
+    forward = models.load(job.model.name, len(source.classes), job.data.seed)
+    scheme = job.model.scheme
+    return pipeline.compile_model(forward, scheme, board, dump, ranking(forward, scheme, job, source))
+
+
+def ranking(forward: Graph, scheme: str, job: Job, source: Source) -> Ranking | None:
+    """What decides the channels of partly trained layers; None for their norm."""
+    if job.model.channels == "l2":
+        return None
+    height, width, channels = forward.inputs[0].shape
+    train = source.split((height, width, channels)).train
+    return fisher(forward, scheme_for(forward, scheme), train.some(FISHER_SAMPLES, job.data.seed))
+
+
+def _compile(job: Job, board: Board, source: Source, tell: Tell) -> Compiled:
     with stage("compile", tell) as say:
-        compiled = pipeline.compile_job(job.model.name, job.model.scheme, board, classes, job.data.seed)
-        say(f"{len(compiled.manifest['nodes'])} nodes, {len(compiled.manifest['state'])} tensors trained")
+        compiled = compile_for(job, source, board)
+        nodes, tensors = (len(compiled.manifest[key]) for key in ("nodes", "state"))
+        say(f"{nodes} nodes, {tensors} tensors trained")
     fit = compiled.fit
     sizes = {"static": fit.statics, "arena": fit.arena, "stack": fit.stack, "ram": board.ram_bytes}
     tell({"event": "memory", **sizes})

@@ -13,18 +13,25 @@ from fractions import Fraction
 import numpy as np
 
 from mcugrad.errors import UserError
-from mcugrad.ir.graph import Graph, Node
+from mcugrad.ir.graph import Array, Graph, Node
+
+Ranking = Mapping[int, Array]  # convolution -> a score for each of its input channels, the largest train
 
 
 @dataclass(frozen=True)
 class Scheme:
     """The last `biases` convolutions train their bias; `weights` maps a convolution to its trained share.
 
-    The share counts input channels (depthwise: channels), largest L2 norm first. The head always trains.
+    The share counts input channels (depthwise: channels), best first. The head always trains.
     """
 
     biases: int
     weights: Mapping[int, Fraction] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """What `parse_scheme` reads."""
+        shares = (f"{index}:{share}" for index, share in sorted(self.weights.items()) if share)
+        return " ".join([str(self.biases), *shares])
 
 
 def parse_scheme(text: str) -> Scheme:
@@ -88,16 +95,24 @@ def convolutions(graph: Graph) -> list[Node]:
     return sorted((n for n in graph.nodes if n.op in forward), key=lambda n: int(n.attrs["index"]))
 
 
-def select_channels(graph: Graph, index: int, ratio: Fraction) -> tuple[int, ...]:
-    """The trained input channels of one convolution, sorted: the share with the largest norm.
+def select_channels(
+    graph: Graph, index: int, ratio: Fraction, ranking: Ranking | None = None
+) -> tuple[int, ...]:
+    """The trained input channels of one convolution, sorted: the share that `ranking` scores highest, by
+    default the share with the largest L2 norm.
 
-    Equal norms go by index; at least one channel unless the ratio is 0.
+    Equal scores go by index; at least one channel unless the ratio is 0.
     """
     node = convolutions(graph)[index]
+    scores = ranking[index] if ranking and index in ranking else _energy(graph, node)
+    count = max(int(ratio * len(scores)), 1 if ratio else 0)
+    return tuple(sorted(int(i) for i in np.argsort(-scores, kind="stable")[:count]))
+
+
+def _energy(graph: Graph, node: Node) -> Array:
     weight = graph.params[node.ins[1]].data.astype(np.int64)
-    energy = (weight**2).sum(tuple(range(weight.ndim - 1)))
-    count = max(int(ratio * len(energy)), 1 if ratio else 0)
-    return tuple(sorted(int(i) for i in np.argsort(-energy, kind="stable")[:count]))
+    energy: Array = (weight**2).sum(tuple(range(weight.ndim - 1)))
+    return energy
 
 
 def analytic_memory(graph: Graph, scheme: Scheme) -> int:

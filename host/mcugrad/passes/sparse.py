@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from mcugrad.ir import Graph
-from mcugrad.passes.schemes import Scheme, convolutions, select_channels
+from mcugrad.passes.schemes import Ranking, Scheme, convolutions, select_channels
 
 
-def requests(graph: Graph, scheme: Scheme) -> dict[str, bool | tuple[int, ...]]:
+def requests(
+    graph: Graph, scheme: Scheme, ranking: Ranking | None = None
+) -> dict[str, bool | tuple[int, ...]]:
     """Param -> True, or the input channels that train. The head always trains."""
     convs = convolutions(graph)
     chosen: dict[str, bool | tuple[int, ...]] = {
@@ -14,7 +16,7 @@ def requests(graph: Graph, scheme: Scheme) -> dict[str, bool | tuple[int, ...]]:
     }
     chosen |= {node.ins[2]: True for node in convs[len(convs) - scheme.biases :]}
     for index, share in scheme.weights.items():
-        channels = select_channels(graph, index, share)
+        channels = select_channels(graph, index, share, ranking)
         if channels:
             chosen[convs[index].ins[1]] = True if share == 1 else channels
     return chosen
