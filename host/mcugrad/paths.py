@@ -11,6 +11,7 @@ FIRMWARE = ROOT / "firmware"
 BOARDS = ROOT / "boards"
 BUILD = ROOT / "build"
 RUNS = ROOT / "runs"
+RESULTS = ROOT / "host" / "results"
 
 
 def generated(board: str) -> Path:

@@ -1,4 +1,4 @@
-"""The same backward ops in float32 with no rounding to integers: what quantised gradients are compared with.
+"""The head and the backward ops in plain float32, sums in any order: what integer gradients compare with.
 
 Attribute `k`: the op's multipliers m stand for m / 2^31 / 2^k. Scale states pass through unused.
 """
@@ -7,10 +7,27 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mcugrad.twin import sums
 from mcugrad.twin.backward import BACKWARD, spread
+from mcugrad.twin.forward import dequantise
+
+
+def linear(x: Tensor, w: Tensor, b: Tensor, *, zero: int, scale: float, **_: Any) -> tuple[Tensor]:
+    return (torch.addmm(b, dequantise(x, zero, scale), w.T),)
+
+
+def linear_dx(dlogits: Tensor, w: Tensor, *, scale: float, **_: Any) -> tuple[Tensor]:
+    return (dlogits @ w * scale,)
+
+
+def softmax_xent(logits: Tensor, label: Tensor, **_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """As forward.softmax_xent, in torch's order of sums."""
+    log = logits.log_softmax(1)
+    dlogits = log.exp().scatter_add(1, label, torch.full_like(log[:, :1], -1))
+    return -log.gather(1, label), logits.argmax(1, keepdim=True), dlogits
 
 
 def quantise_dx(d: Tensor, dx_scale: Tensor, **_: Any) -> tuple[Tensor, Tensor]:
@@ -62,6 +79,9 @@ def conv2d_db(da: Tensor, **_: Any) -> tuple[Tensor]:
 REAL = BACKWARD | {
     f.__name__: f
     for f in (
+        linear,
+        linear_dx,
+        softmax_xent,
         quantise_dx,
         clamp_dx,
         scale_dx,

@@ -1,0 +1,44 @@
+"""What the table comes to, question by question, with the error that its size has."""
+
+from __future__ import annotations
+
+import math
+
+from mcugrad.study.grid import BUDGETS, DEVICE, MCUNET, NO_QAS, SIMULATED
+from mcugrad.study.table import JUDGED, Cell, Table, error_bar
+
+DATA = tuple(BUDGETS["short"].epochs)
+
+
+def text(found: Table) -> str:
+    """A Markdown list; a question without its cells is left out."""
+    lines = ["## What it says", ""]
+    for scheme in ("99kb", "last-6"):
+        what = f"QAS against none, fp32 gradients, {scheme}"
+        lines += _compare(found, what, (scheme, SIMULATED), (scheme, NO_QAS), "at least +3")
+    what = "99 KB sparse scheme against last-1 (100 KB), device 8.8"
+    lines += _compare(found, what, ("99kb", DEVICE), ("last-1", DEVICE), "above 0")
+    for column in (DEVICE, "device int8", "device fp32"):
+        what = f"{column} against fp32 gradients, 99 KB"
+        lines += _compare(found, what, ("99kb", column), ("99kb", SIMULATED), "within 0.5")
+    lines += _compare(
+        found, "full update against head alone", ("full", DEVICE), ("head-only", DEVICE), "finite"
+    )
+    return "\n".join(lines)
+
+
+def _compare(found: Table, what: str, a: tuple[str, str], b: tuple[str, str], bar: str) -> list[str]:
+    parts = []
+    for data in DATA:
+        one, other = found.get((data, MCUNET, *a)), found.get((data, MCUNET, *b))
+        if one and other:
+            error = _difference_error(one, other, JUDGED[data])
+            parts.append(f"{data.replace('>', ' → ')} {one.mean - other.mean:+.1f} ± {error:.1f}")
+    return [f"- {what} (wanted: {bar}): {'; '.join(parts)}."] if parts else []
+
+
+def _difference_error(a: Cell, b: Cell, count: int) -> float:
+    """Standard error of the difference of two means: of the judging images, and of the seeds if larger."""
+    images = math.hypot(error_bar(a.mean, count), error_bar(b.mean, count))
+    seeds = math.hypot(*(c.spread / math.sqrt(len(c.final)) for c in (a, b)))
+    return max(images / math.sqrt(min(len(a.final), len(b.final))), seeds)

@@ -1,0 +1,74 @@
+"""The results file as a page: what was asked, a table for each dataset with the paper's figures, plots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import fmean
+
+from mcugrad.study import claims, plots
+from mcugrad.study.case import RESULTS, Results
+from mcugrad.study.grid import BUDGETS, COLUMNS, PERSON, ROWS
+from mcugrad.study.table import JUDGED, Cell, Table, error_bar, table
+
+# Top-1 in percent, arXiv 2206.15472 and its scripts: batches, momentum, 50 epochs (VWW 10), whole data.
+PAPER: Mapping[tuple[str, str, str], str] = {
+    ("flowers102", "mcunet-5fps", "99kb"): "88.8",
+    ("flowers102", "mcunet-5fps", "last-6"): "88.1; without QAS 84.3",
+    ("flowers102", "mcunet-5fps", "full"): "1.1 (diverges)",
+    ("flowers102", "mbv2-w0.35", "99kb"): "85.5",
+    ("cifar10", "mcunet-5fps", "last-6"): "86.9; without QAS 75.4",
+    ("cifar10", "mbv2-w0.35", "99kb"): "87.0",
+    (PERSON, "mcunet-5fps", "last-6"): "89.3; without QAS 85.4 (VWW)",
+    (PERSON, "mbv2-w0.35", "99kb"): "88.4 (VWW)",
+}
+_HEAD = """# Accuracy, with the device's own arithmetic
+
+Made by `mcugrad reproduce` from [results.jsonl](results.jsonl), one line a training. Run it again and it goes
+on where it stopped.
+
+- **device 8.8, int8, fp32**: the firmware's generated C, compiled for the host: integer gradients, batch 1,
+  no momentum, weights kept as 8 integer + 8 fraction bits, as int8 with stochastic rounding, or as fp32.
+- **fp32 gradients**: the same int8 forward pass, gradients and weights in fp32, as the paper simulates; here
+  with the device's batch of 1, the same images, epochs and warm-up + cosine schedule.
+- Every cell's learning rate (after the @) is the best on a fifth of the training images, in factors of two.
+  ± is the standard deviation over three seeds; cells without it are one seed.
+- Budget: epochs {budget}; half of the images mirrored. The paper trains 50 epochs (VWW 10) in batches.
+"""
+_CHAIN = "Trained on the first source, then on the second; in brackets, the first (1214 images)."
+
+
+def write(folder: Path, budget: str) -> Path:
+    """README.md and its plots, beside results.jsonl; cells that are not run yet show a dash."""
+    found = table(Results(folder / RESULTS), budget)
+    parts = [_HEAD.format(budget=_budget(budget)), claims.text(found), *plots.write(folder, found)]
+    parts += [_section(data, found) for data in BUDGETS[budget].epochs]
+    path = folder / "README.md"
+    path.write_text("\n\n".join(part.strip() for part in parts) + "\n")
+    return path
+
+
+def _section(data: str, found: Table) -> str:
+    lines = [f"## {data.replace('>', ' → ')}", "", "| model, scheme | " + " | ".join(COLUMNS) + " | paper |"]
+    lines.append("|-|" + "-:|" * len(COLUMNS) + "-|")
+    for model, scheme in ROWS:
+        row = [_text(found.get((data, model, scheme, column))) for column in COLUMNS]
+        lines.append(f"| {model} {scheme} | {' | '.join(row)} | {PAPER.get((data, model, scheme), '')} |")
+    bar = error_bar(80, JUDGED[data])
+    lines += ["", f"{JUDGED[data]} images judge: one standard error is {bar:.1f} points at 80 %."]
+    return "\n".join([*lines, _CHAIN] if ">" in data else lines)
+
+
+def _text(cell: Cell | None) -> str:
+    if cell is None:
+        return "–"
+    if cell.diverged:
+        return f"diverged @{cell.lr:g}"
+    spread = f" ± {cell.spread:.1f}" if len(cell.final) > 1 else ""
+    earlier = [f"{fmean(r):.1f}" for r in zip(*cell.reached, strict=True)][:-1]
+    return f"{cell.mean:.1f}{spread}" + "".join(f" ({e})" for e in earlier) + f" @{cell.lr:g}"
+
+
+def _budget(name: str) -> str:
+    epochs = BUDGETS[name].epochs
+    return ", ".join(f"{data.replace('>', ' → ')}: {' → '.join(map(str, n))}" for data, n in epochs.items())
