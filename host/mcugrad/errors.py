@@ -42,6 +42,10 @@ class MismatchError(UserError):
     exit_code = 7
 
 
+class DivergedError(UserError):
+    """Training with this learning rate only makes the network worse."""
+
+
 class InternalError(McugradError):
     """A broken promise of ours; please report it with the `--dump` of the stage."""
 

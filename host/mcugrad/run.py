@@ -11,14 +11,16 @@ from typing import Any
 from mcugrad import config, pipeline, report
 from mcugrad.codegen.params import state_tensors
 from mcugrad.config import Job
-from mcugrad.errors import InternalError, LinkError, UserError
+from mcugrad.errors import DivergedError, InternalError, LinkError, UserError
 from mcugrad.frontend import store
 from mcugrad.link.session import Session
 from mcugrad.prepare import Prepared, prepare, stage
 from mcugrad.telemetry import Telemetry
 from mcugrad.train import Outcome, Tell, Trainer
 
-JOB, TELEMETRY, WEIGHTS = "job.toml", "telemetry.sqlite", "weights.safetensors"
+JOB, TELEMETRY = "job.toml", "telemetry.sqlite"
+WEIGHTS, LAST_GOOD = "weights.safetensors", "last_good.safetensors"
+DIVERGED = "diverged"
 
 
 class StoppedError(UserError):
@@ -61,10 +63,9 @@ def connected(ready: Prepared, tell: Tell) -> Iterator[Session]:
 
 def _train(ready: Prepared, session: Session, log: Telemetry, folder: Path, tell: Tell) -> Path:
     trainer = Trainer(session, ready.split, ready.job.train, ready.job.data.seed, log, tell)
-    with _kept(trainer, log, folder, tell):
+    with _kept(trainer, ready, log, folder, tell):
         outcome = trainer.run()
-    tensors = state_tensors(outcome.state, ready.compiled.manifest)
-    store.save(pipeline.trained_graph(ready.compiled, tensors), folder / WEIGHTS)
+    _save(ready, outcome.state, folder / WEIGHTS)
     log.end("done")
     _report(log, folder, outcome, tell)
     return folder
@@ -78,8 +79,13 @@ def _report(log: Telemetry, folder: Path, outcome: Outcome, tell: Tell) -> None:
     tell({"event": "end", "before": outcome.before, "after": outcome.after, "run": str(folder), **paths})
 
 
+def _save(ready: Prepared, state: bytes, path: Path) -> None:
+    tensors = state_tensors(state, ready.compiled.manifest)
+    store.save(pipeline.trained_graph(ready.compiled, tensors), path)
+
+
 @contextmanager
-def _kept(trainer: Trainer, log: Telemetry, folder: Path, tell: Tell) -> Iterator[None]:
+def _kept(trainer: Trainer, ready: Prepared, log: Telemetry, folder: Path, tell: Tell) -> Iterator[None]:
     """Whatever cuts the run is told with what was saved and how to go on."""
     try:
         yield
@@ -87,6 +93,11 @@ def _kept(trainer: Trainer, log: Telemetry, folder: Path, tell: Tell) -> Iterato
         tell({"event": "failed"})
         trainer.save()
         raise StoppedError("stopped by hand", *_saved(trainer, log, folder, "stopped")) from None
+    except DivergedError as error:
+        tell({"event": "failed"})
+        log.end(DIVERGED)
+        error.args = (f"{error}\n  kept:  {_good_weights(ready, log, folder)}",)
+        raise
     except UserError as error:
         tell({"event": "failed"})
         where, again = _saved(trainer, log, folder, "failed")
@@ -94,6 +105,14 @@ def _kept(trainer: Trainer, log: Telemetry, folder: Path, tell: Tell) -> Iterato
         again = f"\n  again: {again}" if isinstance(error, LinkError) else ""
         error.args = (f"{error}\n  saved: {where}{again}",)
         raise
+
+
+def _good_weights(ready: Prepared, log: Telemetry, folder: Path) -> str:
+    """Save the weights from before a divergence; says which."""
+    good = log.good_checkpoint()
+    assert good
+    _save(ready, good.state, folder / LAST_GOOD)
+    return f"the last good weights, after step {good.step}, in {folder / LAST_GOOD}"
 
 
 def _saved(trainer: Trainer, log: Telemetry, folder: Path, status: str) -> tuple[str, str]:
@@ -107,6 +126,9 @@ def _saved(trainer: Trainer, log: Telemetry, folder: Path, status: str) -> tuple
 def _check_resumable(log: Telemetry, folder: Path, flags: Mapping[str, Any]) -> None:
     if log.run["status"] == "done":
         raise UserError("this run is complete", str(folder), "start a new one without --resume")
+    if log.run["status"] == DIVERGED:
+        fix = f"start a new one with a lower --lr, perhaps from --model {folder / LAST_GOOD}"
+        raise UserError("this run diverged; it would do so again", str(folder), fix)
     others = sorted(name for name, value in flags.items() if value is not None and name != "port")
     if others:
         fix = "leave them out; the run's own job.toml decides"

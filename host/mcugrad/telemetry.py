@@ -29,8 +29,13 @@ CREATE TABLE nodes (node INTEGER PRIMARY KEY, op TEXT, layer TEXT, phase TEXT, s
 CREATE TABLE checkpoints (step INTEGER PRIMARY KEY, time REAL, state BLOB);
 PRAGMA user_version = {FORMAT};
 """
-_KEPT = 2  # checkpoints: the last one, and the one before should the last be of a state gone bad
-
+_PROOF = 20  # steps that tell how good a state is: the update just before it may have spoilt it
+_PROVED = f"""
+SELECT step, state, (SELECT AVG(steps.loss) FROM steps
+                     WHERE steps.step > c.step AND steps.step <= c.step + {_PROOF}) AS following
+FROM checkpoints c WHERE step + {_PROOF} <= (SELECT MAX(step) FROM steps)
+ORDER BY following, step DESC LIMIT 1
+"""
 _JSON = ("job", "manifest", "board", "memory")
 
 Row = dict[str, Any]
@@ -103,15 +108,24 @@ class Telemetry:
         self._insert("evals", {**row, "predicted": json.dumps(predicted)})
 
     def checkpoint(self, step: int, state: bytes) -> None:
-        """Keep a copy of the trained state; the oldest ones go."""
+        """Keep a copy of the trained state; those that neither `last_` nor `good_checkpoint` can give go."""
         with self._db:
             row = (step, time.time(), state)
             self._db.execute("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?)", row)
-            kept = "SELECT step FROM checkpoints ORDER BY step DESC LIMIT ?"
-            self._db.execute(f"DELETE FROM checkpoints WHERE step NOT IN ({kept})", (_KEPT,))
+            stale = f"step + {_PROOF} <= ? AND step != (SELECT step FROM ({_PROVED}))"
+            self._db.execute(f"DELETE FROM checkpoints WHERE {stale}", (step,))
 
     def last_checkpoint(self) -> Checkpoint | None:
-        row = self._db.execute("SELECT step, state FROM checkpoints ORDER BY step DESC LIMIT 1").fetchone()
+        return self._checkpoint("SELECT step, state FROM checkpoints ORDER BY step DESC LIMIT 1")
+
+    def good_checkpoint(self) -> Checkpoint | None:
+        """The state with the lowest mean loss in the steps that followed; the oldest while none has many."""
+        return self._checkpoint(_PROVED) or self._checkpoint(
+            "SELECT step, state FROM checkpoints ORDER BY step LIMIT 1"
+        )
+
+    def _checkpoint(self, query: str) -> Checkpoint | None:
+        row = self._db.execute(query).fetchone()
         return Checkpoint(row["step"], row["state"]) if row else None
 
     def nodes(self, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -13,7 +13,8 @@ from itertools import count, pairwise
 from typing import Any
 
 from mcugrad.config import TrainSection
-from mcugrad.errors import MismatchError, UserError
+from mcugrad.divergence import Divergence
+from mcugrad.errors import DivergedError, MismatchError
 from mcugrad.link.messages import Message
 from mcugrad.link.session import BoardResetError, Session
 from mcugrad.sources import Split
@@ -24,7 +25,6 @@ Tell = Callable[[Event], None]
 
 _RESETS = 5  # a board that resets more often has a fault that restoring its state does not mend
 _SMOOTH = 0.95
-_EXPLODED = 1e6  # a probability of exp(-1e6) means weights that no later step mends
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,9 @@ class Trainer:
 
     def _go(self) -> Outcome:
         self._evaluate_if_due()
+        watch = self._watch()
         while self.step < self.total:
-            self._train_one()
+            self._train_one(watch)
             if self.step == self.total:
                 self._log.nodes(self._node_costs())
             if self.step % self._plan.checkpoint == 0 or self._at_boundary():
@@ -100,28 +101,43 @@ class Trainer:
         assert checkpoint
         return Outcome(checkpoint.state, evals[0]["accuracy"], evals[-1]["accuracy"])
 
+    def _watch(self) -> Divergence:
+        """What the steps up to here say of divergence."""
+        watch = Divergence(len(self._split.classes), self._log.table("evals")[0]["loss"])
+        for row in self._log.table("steps"):
+            if row["step"] <= self.step:
+                watch.at(row["loss"])
+        return watch
+
     def _at_boundary(self) -> bool:
         return self.step % len(self._split.train) == 0
 
-    def _train_one(self) -> None:
+    def _train_one(self, watch: Divergence) -> None:
         step, samples = self.step + 1, self._split.train
         epoch, place = divmod(step - 1, len(samples))
         index = order(self._seed, epoch, len(samples))[place]
         x, label = samples[index]
         lr = rate(step, self.total, self._plan)
         began = time.monotonic()
-        result = self._session.train(step, x.tobytes(), label, lr)
+        try:
+            result = self._session.train(step, x.tobytes(), label, lr)
+        except DivergedError as error:
+            raise self._diverged(step, lr, error.what) from None
         latency = time.monotonic() - began
         self.step = step
         self._record(
             result, {"epoch": epoch, "sample": index, "label": label, "lr": lr, "latency_s": latency}
         )
+        if watch.at(result["loss"]):
+            raise self._diverged(step, lr, str(watch))
+
+    def _diverged(self, step: int, lr: float, what: str) -> DivergedError:
+        where = f"step {step} of {self.total}, at learning rate {lr:.3g} (--lr {self._plan.lr:g})"
+        fix = f"start again with a lower rate, as --lr {self._plan.lr / 10:.2g}"
+        return DivergedError(f"training diverged: {what}", where, fix)
 
     def _record(self, result: Message, row: Event) -> None:
         self._check_memory(result)
-        if result["loss"] > _EXPLODED:
-            what = f"the loss is {result['loss']:.3g} at step {result['step']}"
-            raise UserError(what, "training", "lower --lr; the network's file is unharmed")
         health = self._session.health
         row |= {**result.fields, "time": time.time(), "board_crc_errors": result["crc_errors"]}
         row |= {"host_crc_errors": health.crc_errors, "resyncs": health.resyncs, "retries": health.retries}

@@ -8,7 +8,7 @@ from pathlib import Path
 from mcugrad.paths import PACKAGE
 
 FLOORS = [
-    {"errors", "paths"},
+    {"errors", "paths", "divergence"},
     {"boards", "ir"},
     {"data", "link", "emulator", "config"},
     {"ops", "sources"},
@@ -22,13 +22,13 @@ FLOORS = [
     {"pipeline"},
     {"train", "view", "custom", "doctor"},
     {"prepare", "twin"},
-    {"run", "bench"},
+    {"run", "bench", "study"},
     {"modes"},
     {"cli"},
     {"__main__"},
 ]
 TORCH = {"frontend/from_torch.py", "frontend/pretrain.py"} | {
-    f"twin/{name}.py" for name in "backward draws engine fixed forward real study sums update".split()
+    f"twin/{name}.py" for name in "backward draws dynamic engine fixed forward real study sums update".split()
 }
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from mcugrad.errors import UserError
 from mcugrad.paths import ROOT
-from mcugrad.telemetry import STEP_COLUMNS, Telemetry
+from mcugrad.telemetry import STEP_COLUMNS, Checkpoint, Telemetry
 
 ROW = dict.fromkeys(STEP_COLUMNS, 0)
 
@@ -32,15 +32,48 @@ def test_a_run_and_its_rows(tmp_path: Path) -> None:
     again.close()
 
 
-def test_the_last_two_checkpoints_are_kept(tmp_path: Path) -> None:
+def logged(path: Path, losses: list[float], every: int = 10) -> Telemetry:
+    """A run with these losses and a checkpoint after every few steps."""
+    log = Telemetry.create(path)
+    log.checkpoint(0, b"0")
+    for step, loss in enumerate(losses, 1):
+        log.step({**ROW, "step": step, "loss": loss})
+        if step % every == 0:
+            log.checkpoint(step, str(step).encode())
+    return log
+
+
+def test_the_last_checkpoint_is_the_last_one(tmp_path: Path) -> None:
     log = Telemetry.create(tmp_path / "t.sqlite")
-    assert log.last_checkpoint() is None
+    assert log.last_checkpoint() is None and log.good_checkpoint() is None
     for step in (10, 20, 30):
         log.checkpoint(step, bytes([step]))
-    last = log.last_checkpoint()
-    assert last
-    assert (last.step, last.state) == (30, b"\x1e")
-    assert [row["step"] for row in log.table("checkpoints")] == [20, 30]
+    assert log.last_checkpoint() == Checkpoint(30, b"\x1e")
+    log.close()
+
+
+@pytest.mark.parametrize(
+    ("losses", "good"),
+    [
+        ([1.0] * 5, 0),  # nothing is proved yet: as the network came
+        ([5.0] * 10 + [2.0] * 9, 0),
+        ([5.0] * 20 + [2.0] * 20 + [1.0] * 20, 40),
+        ([2.0] * 50 + [300.0] * 6, 30),  # spoilt by the update of step 50, whose own loss was still good
+        ([2.0] * 40 + [9.0] * 200, 20),  # kept, however long it goes on
+        ([50.0] * 60, 40),
+    ],
+)
+def test_a_good_checkpoint_is_proved_by_the_steps_that_followed(
+    tmp_path: Path, losses: list[float], good: int
+) -> None:
+    log = logged(tmp_path / "t.sqlite", losses)
+    assert log.good_checkpoint() == Checkpoint(good, str(good).encode())
+    log.close()
+
+
+def test_few_checkpoints_are_kept(tmp_path: Path) -> None:
+    log = logged(tmp_path / "t.sqlite", [1 / step for step in range(1, 301)])
+    assert [row["step"] for row in log.table("checkpoints")] == [280, 290, 300]
     log.close()
 
 

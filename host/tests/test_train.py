@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mcugrad.config import TrainSection
-from mcugrad.errors import LinkError, MismatchError, UserError
+from mcugrad.errors import DivergedError, LinkError, MismatchError
 from mcugrad.link.line import PortLostError, Timing
 from mcugrad.link.session import Session
 from mcugrad.sources import Samples, Split
@@ -159,29 +159,50 @@ def test_a_board_trained_before_starts_from_its_flash(tmp_path: Path, whole: Any
     assert (second.go(), second.losses()) == whole
 
 
-def test_divergence_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+def with_losses(board: FakeBoard, loss: Callable[[int], float]) -> None:
+    """Have the board report loss(step) of training steps instead of its own."""
+    learn = board._learn
+
+    def tell(train: Any, x: Any) -> Any:
+        answer = learn(train, x)
+        new = {"loss": loss(train["step"])} if train["mode"] else {}
+        return replace(answer, fields={**answer.fields, **new})
+
+    board._learn = tell  # type: ignore[method-assign]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_at_its_step(tmp_path: Path) -> None:
     run = Run(tmp_path / "t.sqlite")
     run.board.diverge_at = 20
-    with pytest.raises(UserError, match="no longer a number at step 20"):
+    with pytest.raises(DivergedError, match="the loss is no longer a number") as error:
         run.go()
-    log = Telemetry.open(run.path)
-    last = log.last_checkpoint()
-    assert last
-    assert last.step == 14
-    log.close()
+    assert error.value.where == "step 20 of 120, at learning rate 0.0968 (--lr 0.1)"
+    assert error.value.fix.endswith("--lr 0.01")
+    assert len(run.losses()) == 19
 
 
-def test_a_loss_that_explodes_stops_the_run(tmp_path: Path) -> None:
+def test_an_exploding_loss_ends_the_run_at_its_step(tmp_path: Path) -> None:
     run = Run(tmp_path / "t.sqlite")
-    learn = run.board._learn
-
-    def explode(train: Any, x: Any) -> Any:
-        answer = learn(train, x)
-        return replace(answer, fields={**answer.fields, "loss": 1e9 if train["step"] == 9 else 1.0})
-
-    run.board._learn = explode  # type: ignore[method-assign]
-    with pytest.raises(UserError, match="the loss is 1e\\+09 at step 9"):
+    with_losses(run.board, lambda step: 1e9 if step == 31 else 1.0)
+    with pytest.raises(DivergedError, match="the smoothed loss, 5e\\+07, is over 10 times"):
         run.go()
+    assert run.losses()[-1] == 1e9 and len(run.losses()) == 31
+
+
+def test_a_resumed_run_has_the_same_judge(tmp_path: Path) -> None:
+    """The smoothed loss goes on from the steps before the cut."""
+    steps = []
+    for cut in (None, 60):
+        run = Run(tmp_path / f"{cut}.sqlite")
+        with_losses(run.board, lambda step: 1.0 if step < 50 else 40.0)
+        if cut:
+            with pytest.raises(PortLostError):
+                run.go(at(cut, lambda run=run: setattr(run.port, "unplugged", True)))  # type: ignore[misc]
+            run.port.unplugged = False
+        with pytest.raises(DivergedError):
+            run.go()
+        steps.append(len(run.losses()))
+    assert steps[0] == steps[1] > 60
 
 
 def test_memory_that_changes_in_the_run_is_an_error(tmp_path: Path) -> None:

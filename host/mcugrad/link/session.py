@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mcugrad.errors import LinkError, MismatchError, NoBoardError, UserError
+from mcugrad.errors import DivergedError, LinkError, MismatchError, NoBoardError, UserError
 from mcugrad.link.faults import explain
 from mcugrad.link.identity import Expected, check_welcome
 from mcugrad.link.line import FaultError, Health, Line, RefusedError, SilenceError, Timing
@@ -181,8 +181,7 @@ class Session:
             return
         self.hello()
         if refusal.code == "DIVERGED":
-            what = f"the loss is no longer a number at step {step}"
-            raise UserError(what, "board", "lower --lr; the network's file is unharmed") from None
+            raise DivergedError("the loss is no longer a number", f"step {step}", "lower --lr") from None
         raise refusal
 
     def _read(self, thing: str, size: int) -> bytes:

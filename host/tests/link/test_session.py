@@ -191,7 +191,7 @@ def test_divergence_says_what_to_do() -> None:
     board.diverge_at = 2
     session = session_of(board)
     session.train(1, bytes(64), 0, 0.1)
-    with pytest.raises(UserError, match="no longer a number at step 2"):
+    with pytest.raises(UserError, match="no longer a number\n  where: step 2"):
         session.train(2, bytes(64), 0, 0.1)
 
 
