@@ -23,6 +23,14 @@ static inline float mg_exp2i(int32_t e) {
     return mg_float_of((uint32_t)(e + 127) << 23);
 }
 
+/* Clipped to +-2^30; not-a-number gives 0. */
+static inline float mg_bounded(float u) {
+    const float most = 1073741824.0f;
+    if (!(__builtin_fabsf(u) < most))
+        return u != u ? 0.0f : u > 0.0f ? most : -most;
+    return u;
+}
+
 /* Nearest integer, half away from zero, clipped to +-2^30; not-a-number gives 0. */
 static inline int32_t mg_round_away(float u) {
     const float most = 1073741824.0f;

@@ -12,10 +12,6 @@ typedef struct {
     float scale;
 } mg_linear_params;
 
-typedef struct {
-    int32_t n;
-} mg_count_params;
-
 /* logits[c] = b[c] + sum over i of w[c][i] * (x[i] - zero) * scale */
 void mg_linear_f32(float *logits, const int8_t *x, const float *w, const float *b, const mg_linear_params *p);
 

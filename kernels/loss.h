@@ -3,7 +3,7 @@
 #ifndef MG_LOSS_H
 #define MG_LOSS_H
 
-#include "linear.h"
+#include "types.h"
 
 /* e^x for x <= 0; 0 below -87. Multiplications and additions only; not-a-number comes back. */
 float mg_expf(float x);

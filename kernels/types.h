@@ -11,4 +11,9 @@ typedef struct {
     int32_t exp, growth, saturated, bits;
 } mg_scale;
 
+/* For kernels that need nothing but a number of elements. */
+typedef struct {
+    int32_t n;
+} mg_count_params;
+
 #endif

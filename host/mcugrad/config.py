@@ -6,13 +6,15 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mcugrad.errors import UsageError, UserError
 
 FILE = "mcugrad.toml"
+Update = Literal["8.8", "int8", "fp32"]
+UPDATES: tuple[Update, ...] = get_args(Update)
 EMULATED = "emulated"
 
 # Flags of the command line -> section and field of the file.
@@ -28,6 +30,7 @@ FLAGS: Mapping[str, tuple[str, str]] = {
     "port": ("board", "port"),
     "epochs": ("train", "epochs"),
     "lr": ("train", "lr"),
+    "update": ("train", "update"),
     "out": ("run", "out"),
 }
 
@@ -57,6 +60,7 @@ class BoardSection(_Section):
 class TrainSection(_Section):
     epochs: int = Field(default=1, ge=1)
     lr: float = Field(default=0.02, gt=0, allow_inf_nan=False)
+    update: Update = "8.8"
     warmup: float = Field(default=0.05, ge=0, le=1)
     final: float = Field(default=0.0, ge=0, le=1)
     evaluate: int = Field(default=300, ge=0)

@@ -10,6 +10,7 @@ from typing import Any
 from mcugrad import paths
 from mcugrad.boards import Board
 from mcugrad.codegen.c import Emitted, emit, write
+from mcugrad.config import Update
 from mcugrad.frontend import models
 from mcugrad.ir import Graph
 from mcugrad.ir.text import print_graph
@@ -44,12 +45,15 @@ def training_graph(
     scheme: str,
     dump: Dump | None = None,
     ranking: Ranking | None = None,
+    update: Update = "8.8",
+    seed: int = 0,
 ) -> Graph:
     """Quantised graph -> the whole training step. Raises UserError for a bad scheme.
 
     ranking: which channels a partly trained layer trains, instead of those with the largest norm.
+    update: what a trained integer keeps of steps smaller than one, ops/update.py; seed: of int8's rounding.
     """
-    graph = calibrate(uncalibrated(forward, scheme, dump, ranking))
+    graph = calibrate(uncalibrated(forward, scheme, dump, ranking, update, seed))
     _show(dump, "calibrate", graph)
     return graph
 
@@ -59,13 +63,15 @@ def uncalibrated(
     scheme: str,
     dump: Dump | None = None,
     ranking: Ranking | None = None,
+    update: Update = "8.8",
+    seed: int = 0,
 ) -> Graph:
     """The same but for the start values of the gradients' growth: enough to plan, and far faster."""
     _show(dump, "import", forward)
     chosen = requests(forward, scheme_for(forward, scheme), ranking)
     graph, updates = differentiate(with_loss(checked(forward)), chosen)
     _show(dump, "differentiate", graph)
-    graph = sgd(graph, updates)
+    graph = sgd(graph, updates, update, seed)
     _show(dump, "optimise", graph)
     return graph
 
@@ -81,12 +87,14 @@ def compile_model(
     board: Board,
     dump: Dump | None = None,
     ranking: Ranking | None = None,
+    update: Update = "8.8",
+    seed: int = 0,
 ) -> Compiled:
     """Quantised graph -> checked, planned C. UserError for a bad scheme, OutOfMemoryError if it does not fit.
 
     dump(stage, text) receives every stage: import, differentiate, optimise, calibrate, plan, emit.
     """
-    graph = training_graph(forward, scheme, dump, ranking)
+    graph = training_graph(forward, scheme, dump, ranking, update, seed)
     placed = check(graph, plan(graph))
     space = fit(graph, placed, board)
     emitted = emit(graph, placed)
@@ -97,9 +105,11 @@ def compile_model(
     return Compiled(forward, graph, placed, space, emitted.manifest, emitted)
 
 
-def compile_job(model: str, scheme: str, board: Board, classes: int, seed: int = 0) -> Compiled:
+def compile_job(
+    model: str, scheme: str, board: Board, classes: int, seed: int = 0, update: Update = "8.8"
+) -> Compiled:
     """The same for a model's name or file; its head is new where it has another number of classes."""
-    return compile_model(models.load(model, classes, seed), scheme, board)
+    return compile_model(models.load(model, classes, seed), scheme, board, update=update, seed=seed)
 
 
 def generate(compiled: Compiled, board: str) -> Path:

@@ -71,9 +71,14 @@ def power_of_two(e: int) -> np.float32:
     return F32(2.0 ** min(max(e, -126), 127))
 
 
+def bounded(u: Array) -> Array:
+    """float32, clipped to +-2^30; not-a-number becomes 0."""
+    return np.where(np.isnan(u), F32(0), np.clip(u, F32(-BIAS_MAX), F32(BIAS_MAX))).astype(np.float32)
+
+
 def round_away(u: Array) -> Array:
     """float32 -> int64, half away from zero, after clipping to +-2^30; not-a-number becomes 0."""
-    u = np.where(np.isnan(u), F32(0), np.clip(u, F32(-BIAS_MAX), F32(BIAS_MAX))).astype(np.float32)
+    u = bounded(u)
     whole: Array = np.trunc(u + np.where(u >= 0, F32(0.5), F32(-0.5)))
     return whole.astype(np.int64)
 

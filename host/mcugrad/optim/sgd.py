@@ -1,4 +1,4 @@
-"""Plain SGD with quantisation-aware scaling: finished gradients -> update nodes and their constants."""
+"""Plain SGD with quantisation-aware scaling: finished gradients -> update nodes and their params."""
 
 from __future__ import annotations
 
@@ -8,20 +8,32 @@ from typing import Any
 
 import numpy as np
 
+from mcugrad.config import Update as Mode
 from mcugrad.ir import Builder, DType, Graph, Quant, ScaleRef
 from mcugrad.ir.graph import Array
+from mcugrad.ops import draws
 from mcugrad.ops.op import Update
 from mcugrad.ops.signature import checked
 
 UNIT = 256.0  # a trained integer counts in 1/256
+STEPS = "steps"  # the param that counts them, where random numbers depend on it
+_SUFFIX: Mapping[Mode, str] = {"8.8": "", "int8": "_int8", "fp32": "_fp32"}  # of the update ops
 
 
-def sgd(graph: Graph, updates: Sequence[Update]) -> Graph:
-    """Append one update node for each finished gradient; adds the input `lr` (float32[1])."""
+def sgd(graph: Graph, updates: Sequence[Update], mode: Mode = "8.8", seed: int = 0) -> Graph:
+    """Append one update node for each finished gradient; adds the input `lr` (float32[1]).
+
+    mode: what a trained integer keeps besides itself, see ops/update.py; seed: of int8's random rounding.
+    """
     b = Builder.extend(graph)
     b.input("lr", DType.F32, (1,))
     for update in updates:
-        {"head": _head, "bias": _bias, "weight": _weight}[update.kind](b, update)
+        if update.kind == "head":
+            _head(b, update)
+        else:
+            {"bias": _bias, "weight": _weight}[update.kind](b, update, mode, seed)
+    if STEPS in b.params:
+        b.node("count_steps", STEPS, (), (STEPS,))
     return checked(b.build(**graph.outputs))
 
 
@@ -32,30 +44,45 @@ def _head(b: Builder, u: Update) -> None:
     b.node("linear_sgd", node.layer, (), (*u.params, *u.operands, "lr"), **_pick(node.attrs, "zero", "scale"))
 
 
-def _bias(b: Builder, u: Update) -> None:
-    node, (bias,) = u.about["node"], u.params
+def _bias(b: Builder, u: Update, mode: Mode, seed: int) -> None:
+    node = u.about["node"]
     unit = b.value(node.ins[0]).quant
     assert isinstance(unit, Quant)
     coef = b.param(
         f"{node.layer}.b_coef", DType.F32, _qas(unit.scale * _scales(node.attrs), node.attrs["dead"])
     )
-    frac = b.param(f"{bias}_frac", DType.S8, np.zeros(b.value(bias).shape, np.int8), trained=True)
-    _train(b, bias)
-    state, offset = _exponent(u)
-    b.node("sgd_bias", node.layer, (), (bias, frac, *u.operands, coef, state, "lr"), offset=offset)
+    _move(b, "sgd_bias", u, coef, mode, seed)
 
 
-def _weight(b: Builder, u: Update) -> None:
-    node, (w,) = u.about["node"], u.params
+def _weight(b: Builder, u: Update, mode: Mode, seed: int) -> None:
+    node = u.about["node"]
     coef = b.param(f"{node.layer}.w_coef", DType.F32, _qas(_scales(node.attrs), node.attrs["dead"]))
-    shape = b.value(u.operands[0]).shape
-    frac = b.param(f"{w}_frac", DType.S8, np.zeros(shape, np.int8), trained=True)
-    _train(b, w)
-    state, offset = _exponent(u)
-    partial = isinstance(u.about["index"], tuple)
-    ins = (w, frac, *u.operands, coef, state, "lr", *([f"{node.layer}.index"] if partial else []))
     inner = int(node.op == "depthwise_conv2d")
-    b.node("sgd_partial" if partial else "sgd", node.layer, (), ins, offset=offset, inner=inner)
+    if isinstance(u.about["index"], tuple):
+        _move(b, "sgd_partial", u, coef, mode, seed, f"{node.layer}.index", inner=inner)
+    else:
+        _move(b, "sgd", u, coef, mode, seed, inner=inner)
+
+
+def _move(
+    b: Builder, op: str, u: Update, coef: str, mode: Mode, seed: int, *index: str, **attrs: int
+) -> None:
+    (param,) = u.params
+    kept = _kept(b, u, mode)
+    _train(b, param)
+    state, offset = _exponent(u)
+    if mode == "int8":
+        attrs["key"] = draws.key(seed, param)
+    ins = (param, kept, *u.operands, coef, state, "lr", *index)
+    b.node(op + _SUFFIX[mode], u.about["node"].layer, (), ins, offset=offset, **attrs)
+
+
+def _kept(b: Builder, u: Update, mode: Mode) -> str:
+    """The operand beside the integers: their fraction, or the number of the step."""
+    if mode == "int8":
+        return STEPS if STEPS in b.params else b.param(STEPS, DType.S32, np.zeros(1), trained=True)
+    zeros = np.zeros(b.value(u.operands[0]).shape)
+    return b.param(f"{u.params[0]}_frac", DType.F32 if mode == "fp32" else DType.S8, zeros, trained=True)
 
 
 def _qas(unit: Array, dead: Sequence[int]) -> Array:

@@ -15,12 +15,12 @@ from mcugrad.ir import DType, Graph, Node, ScaleRef
 from mcugrad.ir.graph import Array
 from mcugrad.ops.fixed import pack_bits
 from mcugrad.ops.op import get, scale_states
-from mcugrad.twin import draws, update
+from mcugrad.twin import update
 from mcugrad.twin.backward import BACKWARD
 from mcugrad.twin.fixed import BITS, EXP
 from mcugrad.twin.forward import FORWARD
 from mcugrad.twin.real import REAL
-from mcugrad.twin.update import MODES, UNIT, UPDATE, Velocity
+from mcugrad.twin.update import UNIT, UPDATE, Velocity
 
 Env = dict[str, Tensor]
 Samples = Array | Mapping[str, Array]
@@ -34,13 +34,13 @@ class Twin:
     """A training graph and its state.
 
     A step whose loss is not finite changes nothing, as on the board.
-    With one sample a step, `update` "device" and `gradients` "integer", it is bit for bit interp.run.
+    With one sample a step and `gradients` "integer", it is bit for bit interp.run.
     With more, each sample's gradients have exponents of their own, all from the growth that the step began
     with; their mean, taken in float64 before it is rounded to float32, moves the weights once; of the growths
     found the largest goes on, and `saturated` counts steps in which any sample clipped. So N copies of one
     sample do what that sample alone does.
-    update: how weights move, see twin/update.py. gradients "fp32": float gradients on the same int8 forward.
-    qas=False: without the division by the scales' squares. seed: of the int8 mode's draws.
+    gradients "fp32": float gradients on the same int8 forward.
+    qas=False: without the division by the scales' squares.
     momentum: of the update, which no board has; a batch is what accumulating its gradients gives.
     """
 
@@ -48,19 +48,13 @@ class Twin:
         self,
         graph: Graph,
         device: str = "cpu",
-        update: str = "device",
         gradients: str = "integer",
         qas: bool = True,
-        seed: int = 0,
         momentum: float = 0.0,
     ) -> None:
-        if update not in MODES or gradients not in GRADIENTS:
-            raise InternalError(
-                f"update {update!r} is not of {MODES} or gradients {gradients!r} of {GRADIENTS}"
-            )
-        self.graph, self.steps = graph, 0
-        self._device, self._seed = torch.device(device), seed
-        self._update, self._real = update, gradients == "fp32"
+        if gradients not in GRADIENTS:
+            raise InternalError(f"gradients {gradients!r} are not of {GRADIENTS}")
+        self.graph, self._device, self._real = graph, torch.device(device), gradients == "fp32"
         self._velocity = Velocity(momentum)
         self._table = FORWARD | (REAL if self._real else BACKWARD) | UPDATE
         self._states = scale_states(graph)
@@ -92,7 +86,7 @@ class Twin:
         return {name: self._array(name, env[name]) for n in self.graph.nodes for name in n.outs}
 
     def state(self) -> dict[str, Array]:
-        """A copy of every trained param; in mode fp32 the `frac` ones are float32. Velocities beside them."""
+        """A copy of every trained param; velocities beside them."""
         trained = {n: self._array(n, self._params[n]) for n, p in self.graph.params.items() if p.trained}
         return trained | {n + VELOCITY: v.cpu().numpy().copy() for n, v in self._velocity.kept.items()}
 
@@ -120,7 +114,6 @@ class Twin:
             elif p.trained and not self._real:
                 self._params[name] = _agreed(env[name])
         self._velocity.commit()
-        self.steps += 1
 
     @torch.inference_mode()
     def _run(self, chosen: Iterable[int], env: Env, keep: bool) -> None:
@@ -138,7 +131,7 @@ class Twin:
 
     def _execute(self, node: Node, attrs: dict[str, Any], env: Env) -> None:
         if node.op in UPDATE:
-            attrs = attrs | {"rounding": self._rounding(node), "smoothing": self._smoothing(node)}
+            attrs = attrs | {"smoothing": self._smoothing(node)}
         results = self._table[node.op](*(env[name] for name in node.ins), **attrs)
         op = get(node.op)
         written = [name for name, arg in zip(node.ins, op.ins, strict=False) if arg.name in op.inout]
@@ -147,14 +140,6 @@ class Twin:
 
     def _smoothing(self, node: Node) -> update.Smoothing:
         return lambda operand, u: self._velocity(node.ins[operand], u)
-
-    def _rounding(self, node: Node) -> update.Rounding:
-        return lambda u: self._whole(node, self._velocity(node.ins[0], u))
-
-    def _whole(self, node: Node, u: Tensor) -> Tensor:
-        if self._update != "int8":
-            return update.to_nearest(u) if self._update == "device" else update.not_at_all(u)
-        return update.stochastic(u, draws.draw(self._seed, self.steps, node.ins[0], u.numel(), self._device))
 
     def _environment(self, x: Samples, labels: Array | None = None) -> Env:
         samples = x if isinstance(x, Mapping) else {self.graph.inputs[0].name: x}
@@ -192,9 +177,7 @@ class Twin:
         kind, data = self.graph.value(name).dtype, tensor.cpu().numpy()
         if kind is DType.BITS:
             return np.stack([pack_bits(sample) for sample in data])
-        real = (self._real and kind in (DType.S16, DType.S32) and name in self.graph.values) or (
-            self._update == "fp32" and name.endswith("_frac")
-        )
+        real = self._real and kind in (DType.S16, DType.S32) and name in self.graph.values
         return np.array(data, np.float32 if real else kind.numpy)
 
     def _results(self, env: Env) -> tuple[Array, Array]:

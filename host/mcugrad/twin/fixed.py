@@ -54,9 +54,14 @@ def pow2_double(e: Tensor) -> Tensor:
     return (e.clamp(-1022, 1023).long() + 1023).bitwise_left_shift(52).view(torch.float64)
 
 
+def bounded(u: Tensor) -> Tensor:
+    """Clipped to +-2^30; not-a-number becomes 0."""
+    return u.clamp(-BIAS_MAX, BIAS_MAX).nan_to_num(0.0)
+
+
 def round_away(u: Tensor) -> Tensor:
     """Half away from zero in float32, after clipping to +-2^30; not-a-number becomes 0."""
-    u = u.clamp(-BIAS_MAX, BIAS_MAX).nan_to_num(0.0)
+    u = bounded(u)
     return torch.where(u >= 0, u + 0.5, u - 0.5).trunc()
 
 

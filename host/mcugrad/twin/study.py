@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from mcugrad import pipeline
-from mcugrad.config import TrainSection
+from mcugrad.config import UPDATES, TrainSection, Update
 from mcugrad.errors import UserError
 from mcugrad.frontend import models
 from mcugrad.ir import Graph
@@ -30,7 +30,6 @@ from mcugrad.sources.image import codes
 from mcugrad.train import order, rate
 from mcugrad.twin.engine import GRADIENTS, Twin
 from mcugrad.twin.front import cached, split
-from mcugrad.twin.update import MODES
 
 Tell = Callable[[str], None]
 JUDGES = ("test", "validation")
@@ -39,7 +38,7 @@ TOGETHER = 16  # images judged at once: small enough for the cache
 
 @dataclass(frozen=True)
 class Case:
-    """All that decides the figures. With batch 1, device and integer, a board trains to the same weights.
+    """All that decides the figures. With batch 1, integer and QAS, a board trains to the same weights.
 
     judge "validation": every fifth training image is judged instead of trained on, to tune the rate by.
     """
@@ -47,7 +46,7 @@ class Case:
     model: str = "digits-tiny"
     data: str = "paper-digits"
     scheme: str = "10kb"
-    mode: str = "device"
+    update: Update = "8.8"
     gradients: str = "integer"
     qas: bool = True
     epochs: int = 1
@@ -71,7 +70,8 @@ class Part:
 
 def training_graph(case: Case, classes: int) -> Graph:
     """The graph that the board would run."""
-    return pipeline.training_graph(models.load(case.model, classes, case.seed), case.scheme)
+    forward = models.load(case.model, classes, case.seed)
+    return pipeline.training_graph(forward, case.scheme, update=case.update, seed=case.seed)
 
 
 def run(case: Case, device: str = "cpu", tell: Tell = lambda line: None) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def prepared(case: Case, device: str = "cpu") -> tuple[Twin, Part, Part]:
         Part(cached(front, codes(samples.pixels), device=device), samples.labels)
         for samples in _parts(source.split((height, width, channels)), case.judge)
     )
-    return Twin(rest, device, case.mode, case.gradients, case.qas, case.seed, case.momentum), train, test
+    return Twin(rest, device, case.gradients, case.qas, case.momentum), train, test
 
 
 def judge(twin: Twin, part: Part) -> float:
@@ -184,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
     parser, default = argparse.ArgumentParser("mcugrad.twin.study", description=__doc__), Case()
     for name in ("model", "data", "scheme"):
         parser.add_argument(f"--{name}", default=getattr(default, name))
-    parser.add_argument("--mode", choices=MODES, default=default.mode, help="how weights move")
+    parser.add_argument("--update", choices=UPDATES, default=default.update, help="how weights move")
     parser.add_argument("--gradients", choices=GRADIENTS, default=default.gradients)
     parser.add_argument("--no-qas", dest="qas", action="store_false", help="no quantisation-aware scaling")
     for name in ("epochs", "batch"):

@@ -1,8 +1,6 @@
 """Update ops by name: the gradients of a batch are averaged in float64, then move the weights once.
 
-A trained integer is plane + frac / 256. What becomes of the step u, in 1/256, is the update mode:
-device: rounded to a whole number, the board's 8.8; fp32: kept, `frac` is then real; int8: rounded to 0 or
-to a multiple of 256 at random, so that `frac` stays 0 and no board would have to store it.
+The modes are those of ops/update.py, told apart by the op.
 """
 
 from __future__ import annotations
@@ -14,15 +12,14 @@ import torch
 from torch import Tensor
 
 from mcugrad.ops.fixed import BIAS_MAX
-from mcugrad.ops.update import FRACTION_BITS
+from mcugrad.ops.update import FINE_BITS, FINER, FRACTION_BITS
 from mcugrad.twin import draws, fixed
 from mcugrad.twin.fixed import EXP, wide
 from mcugrad.twin.forward import dequantise
 
 UNIT = 1 << FRACTION_BITS
-Rounding = Callable[[Tensor], Tensor]
-Smoothing = Callable[[int, Tensor], Tensor]  # of the op's first or second operand
-MODES = ("device", "fp32", "int8")
+Smoothing = Callable[[int, Tensor], Tensor]  # of the step of the op's first or second operand
+Moved = tuple[Tensor, ...]
 
 
 class Velocity:
@@ -44,71 +41,109 @@ class Velocity:
         self.kept |= self._next
 
 
-def to_nearest(u: Tensor) -> Tensor:
-    return fixed.round_away(u).double()
+def _weight(whole: Callable[..., Moved], finer: float = 1.0) -> tuple[Callable[..., Moved], ...]:
+    """An update of all weights, and of those along the last axis that an index lists."""
+
+    def sgd(
+        w: Tensor,
+        kept: Tensor,
+        dw: Tensor,
+        coef: Tensor,
+        da_scale: Tensor,
+        lr: Tensor,
+        *,
+        offset: int,
+        inner: int,
+        smoothing: Smoothing,
+        **attrs: Any,
+    ) -> Moved:
+        own = coef if inner else coef.reshape(-1, *[1] * (dw.ndim - 2))
+        return whole(w, kept, smoothing(0, _step(dw, own, da_scale, lr, offset, finer)), **attrs)
+
+    def sgd_partial(
+        w: Tensor,
+        kept: Tensor,
+        dw: Tensor,
+        coef: Tensor,
+        da_scale: Tensor,
+        lr: Tensor,
+        index: Tensor,
+        *,
+        inner: int,
+        **attrs: Any,
+    ) -> Moved:
+        own = coef[index] if inner else coef
+        part, *others = sgd(w[..., index], kept, dw, own, da_scale, lr, inner=inner, **attrs)
+        w = w.clone()
+        w[..., index] = part
+        return w, *others
+
+    return sgd, sgd_partial
 
 
-def not_at_all(u: Tensor) -> Tensor:
-    return u.clamp(-BIAS_MAX, BIAS_MAX).nan_to_num(0.0).double()
+def _bias(whole: Callable[..., Moved]) -> Callable[..., Moved]:
+    def sgd_bias(
+        b: Tensor,
+        kept: Tensor,
+        db: Tensor,
+        coef: Tensor,
+        da_scale: Tensor,
+        lr: Tensor,
+        *,
+        offset: int,
+        smoothing: Smoothing,
+        **attrs: Any,
+    ) -> Moved:
+        b, *others = whole(b, kept, smoothing(0, _step(db, coef, da_scale, lr, offset)), **attrs)
+        return b.clamp(-BIAS_MAX, BIAS_MAX), *others
+
+    return sgd_bias
 
 
-def stochastic(u: Tensor, drawn: Tensor) -> Tensor:
-    """drawn: integers 0..65535 of u's size; how often u rounds up is its part above the multiple of 256."""
-    fine = fixed.round_away(u * 2.0 ** (draws.BITS - FRACTION_BITS)).double()
-    return ((drawn.reshape(u.shape) - fine) * 2.0**-draws.BITS).floor() * -UNIT
+def _step(dw: Tensor, coef: Tensor, da_scale: Tensor, lr: Tensor, offset: int, finer: float = 1.0) -> Tensor:
+    """How far to go in 1/256 of the plane's unit or finer, float32: the mean over samples of all exponents."""
+    exp = da_scale[:, EXP] + offset
+    top = exp.amax()
+    mean = (dw * wide(fixed.pow2_double(exp - top), dw)).mean(0)
+    return mean.float() * ((lr * coef) * fixed.pow2(top) * finer)
 
 
-def sgd(
-    w: Tensor,
-    frac: Tensor,
-    dw: Tensor,
-    coef: Tensor,
-    da_scale: Tensor,
-    lr: Tensor,
-    *,
-    offset: int,
-    inner: int,
-    rounding: Rounding,
-    **_: Any,
-) -> tuple[Tensor, Tensor]:
-    return _move8(w, frac, rounding(_step(dw, _per_channel(coef, dw, inner), da_scale, lr, offset)))
+def weight_8_8(w: Tensor, frac: Tensor, u: Tensor, **_: Any) -> Moved:
+    wanted = (w.double() * UNIT + frac - fixed.round_away(u)).clamp(-128 * UNIT, 127 * UNIT)
+    plane, frac = bias_8_8(w.double(), wanted - w.double() * UNIT, torch.zeros_like(u))
+    return plane.float(), frac
 
 
-def sgd_partial(
-    w: Tensor,
-    frac: Tensor,
-    dw: Tensor,
-    coef: Tensor,
-    da_scale: Tensor,
-    lr: Tensor,
-    index: Tensor,
-    *,
-    offset: int,
-    inner: int,
-    rounding: Rounding,
-    **_: Any,
-) -> tuple[Tensor, Tensor]:
-    own = coef[index] if inner else _per_channel(coef, dw, inner)
-    part, frac = _move8(w[..., index], frac, rounding(_step(dw, own, da_scale, lr, offset)))
-    w = w.clone()
-    w[..., index] = part
-    return w, frac
+def bias_8_8(b: Tensor, frac: Tensor, u: Tensor, **_: Any) -> Moved:
+    v = frac.double() - fixed.round_away(u)
+    carry = ((v + UNIT // 2) / UNIT).floor()
+    return b + carry, (v - carry * UNIT).float()
 
 
-def sgd_bias(
-    b: Tensor,
-    frac: Tensor,
-    db: Tensor,
-    coef: Tensor,
-    da_scale: Tensor,
-    lr: Tensor,
-    *,
-    offset: int,
-    rounding: Rounding,
-    **_: Any,
-) -> tuple[Tensor, Tensor]:
-    b, frac = _carried(b, frac - rounding(_step(db, coef, da_scale, lr, offset)))
-    return b.clamp(-BIAS_MAX, BIAS_MAX), frac
+def weight_int8(w: Tensor, steps: Tensor, u: Tensor, *, key: int, **_: Any) -> Moved:
+    return (fixed.clamp8(w + _whole(u, FINE_BITS, key, steps)),)
+
+
+def bias_int8(b: Tensor, steps: Tensor, u: Tensor, *, key: int, **_: Any) -> Moved:
+    return (b + _whole(u, FRACTION_BITS, key, steps),)
+
+
+def _whole(u: Tensor, bits: int, key: int, steps: Tensor) -> Tensor:
+    drawn = draws.draw(key, steps, u.numel()).reshape(u.shape) >> (32 - bits)
+    return ((drawn - fixed.round_away(u).double()) * 2.0**-bits).floor()
+
+
+def weight_fp32(w: Tensor, frac: Tensor, u: Tensor, **_: Any) -> Moved:
+    moved, rest = bias_fp32(w.double(), frac, u)
+    plane = fixed.clamp8(moved)
+    beyond = (moved != plane) | (plane == 127) & (rest > 0) | (plane == -128) & (rest < 0)
+    return plane, torch.where(beyond, 0.0, rest)
+
+
+def bias_fp32(b: Tensor, frac: Tensor, u: Tensor, **_: Any) -> Moved:
+    v = frac - fixed.bounded(u)
+    carry = fixed.round_away(v * (1 / UNIT))
+    return b + carry, v - carry * UNIT
 
 
 def linear_sgd(
@@ -130,27 +165,21 @@ def linear_sgd(
     return w - smoothing(0, dw.float()), b - smoothing(1, db.float())
 
 
-def _step(dw: Tensor, coef: Tensor, da_scale: Tensor, lr: Tensor, offset: int) -> Tensor:
-    """How far to go in 1/256 of the plane's unit, float32: the mean over samples of all exponents."""
-    exp = da_scale[:, EXP] + offset
-    top = exp.amax()
-    mean = (dw * wide(fixed.pow2_double(exp - top), dw)).mean(0)
-    return mean.float() * ((lr * coef) * fixed.pow2(top))
+def count_steps(steps: Tensor, **_: Any) -> Moved:
+    return ((steps + 2**31 + 1).remainder(2**32) - 2**31,)
 
 
-def _move8(w: Tensor, frac: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    wanted = (w.double() * UNIT + frac - u).clamp(-128 * UNIT, 127 * UNIT)
-    plane, frac = _carried(w.double(), wanted - w.double() * UNIT)
-    return plane.float(), frac
+def _updates() -> dict[str, Callable[..., Moved]]:
+    modes = {
+        "": (*_weight(weight_8_8), _bias(bias_8_8)),
+        "_int8": (*_weight(weight_int8, float(FINER)), _bias(bias_int8)),
+        "_fp32": (*_weight(weight_fp32), _bias(bias_fp32)),
+    }
+    names = ("sgd", "sgd_partial", "sgd_bias")
+    return {n + mode: op for mode, ops in modes.items() for n, op in zip(names, ops, strict=True)}
 
 
-def _carried(plane: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    carry = ((v + UNIT // 2) / UNIT).floor()
-    return plane + carry, (v - carry * UNIT).float()
-
-
-def _per_channel(coef: Tensor, dw: Tensor, inner: int) -> Tensor:
-    return coef if inner else coef.reshape(-1, *[1] * (dw.ndim - 2))
-
-
-UPDATE = {f.__name__: f for f in (sgd, sgd_partial, sgd_bias, linear_sgd)}
+UPDATE: dict[str, Callable[..., Moved]] = _updates() | {
+    "linear_sgd": linear_sgd,
+    "count_steps": count_steps,
+}

@@ -21,6 +21,7 @@ FIELDS = {
     "linear": "features classes zero scale",
     "count": "n",
     "sgd": "co n inner offset trained last",
+    "sgd_int8": "co n inner offset trained last key",
 }
 
 

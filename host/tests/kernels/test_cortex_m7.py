@@ -16,6 +16,7 @@ from mcugrad.ops import fixed
 from mcugrad.paths import KERNELS
 from tests.kernels import arrays, shim
 from tests.kernels.run import field_values
+from tests.kernels.test_update import MODES, kept, key
 
 HERE = Path(__file__).parent / "cortex_m7"
 CPU = ["-mcpu=cortex-m7", "-mthumb", "-mfpu=fpv5-sp-d16", "-mfloat-abi=hard"]
@@ -123,11 +124,12 @@ def everything_else(program: Program) -> None:
     program.case("softmax_xent", "softmax_xent", arrays.f32(10) * np.float32(9), np.array([4], np.int32))
     coef = np.abs(arrays.f32(6)) * np.float32(3000)
     for lr in (0.01, 1e30, np.nan):
-        w8, f8, dw = arrays.s8(6, 1, 1, 9), arrays.s8(6, 1, 1, 9), arrays.s32(1 << 24, 6, 1, 1, 9)
-        about = {"offset": 4, "inner": 0}
-        program.case("sgd", "sgd", w8, f8, dw, coef, state, arrays.rate(lr), **about)
-        biases = arrays.s32(1 << 30, 6), arrays.s8(6), arrays.s32(1 << 24, 6)
-        program.case("sgd_bias", "sgd_bias", *biases, coef, state, arrays.rate(lr), offset=3)
+        w8, dw, rest = arrays.s8(6, 1, 1, 9), arrays.s32(1 << 24, 6, 1, 1, 9), (coef, state, arrays.rate(lr))
+        biases, db = arrays.s32(1 << 30, 6), arrays.s32(1 << 24, 6)
+        for mode in MODES:
+            about = {"offset": -4, **key(mode)}
+            program.case(f"sgd{mode}", f"sgd{mode}", w8, kept(mode, 6, 1, 1, 9), dw, *rest, inner=0, **about)
+            program.case(f"sgd_bias{mode}", f"sgd_bias{mode}", biases, kept(mode, 6), db, *rest, **about)
 
 
 @pytest.mark.skipif(any(shutil.which(t) is None for t in TOOLS), reason=f"needs {' and '.join(TOOLS)}")

@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 
 from mcugrad import interp
+from mcugrad.config import UPDATES, Update
 from mcugrad.pipeline import training_graph
 from mcugrad.twin import Twin
 from tests.networks import sample, small
 from tests.training import real_gradients
 
 
-@pytest.mark.parametrize("update", ["device", "fp32", "int8"])
+@pytest.mark.parametrize("update", UPDATES)
 @pytest.mark.parametrize("copies", [3, 8])
-def test_copies_of_a_sample_do_what_it_does_alone(update: str, copies: int) -> None:
-    graph = training_graph(small(2), "5 3:1/2 4:1/3 6:1 9:1/4")
-    alone, many = Twin(graph, update=update), Twin(graph, update=update)
+def test_copies_of_a_sample_do_what_it_does_alone(update: Update, copies: int) -> None:
+    graph = training_graph(small(2), "5 3:1/2 4:1/3 6:1 9:1/4", update=update)
+    alone, many = Twin(graph), Twin(graph)
     for step in range(4):
         x = sample(graph, step)
         alone.step(x[None], np.array([step]), 0.01)
@@ -37,14 +38,14 @@ def test_each_sample_has_its_own_exponents() -> None:
 
 def test_the_update_is_that_of_the_mean_gradient() -> None:
     """`fp32` weights move by lr * QAS * mean; the reference's gradients of single samples say how much."""
-    graph = training_graph(small(4), "last-3")
+    graph = training_graph(small(4), "last-3", update="fp32")
     x, labels, lr = [sample(graph, i) for i in range(4)], np.arange(4), 1e-4
     runs = [interp.run(graph, {"x": v} | interp.scalars(i, lr))[0] for i, v in enumerate(x)]
     gradients = [real_gradients(graph, env) for env in runs]
-    twin = Twin(graph, update="fp32")
+    twin = Twin(graph)
     start = twin.state()
     twin.step(np.stack(x), labels, lr)
-    node = next(n for n in graph.nodes if n.op == "sgd" and not n.attrs["inner"])
+    node = next(n for n in graph.nodes if n.op == "sgd_fp32" and not n.attrs["inner"])
     mean = np.mean([g[node.ins[0]] for g in gradients], 0)
     expected = -lr * mean * graph.params[node.ins[3]].data.reshape(-1, 1, 1, 1)
     w, frac = (twin.state()[name].astype(np.float64) for name in node.ins[:2])

@@ -1,0 +1,64 @@
+/* Updates with a float32 fraction: no step is too small to count. */
+#include "rate.h"
+#include "simd.h"
+#include "update.h"
+
+/* *frac - step: whole units, which it returns, and what is left, which goes back; |u| <= 2^30. */
+MG_INLINE int32_t carried(float *frac, float step) {
+    const float v = *frac - mg_bounded(step), units = v * (1.0f / 256);
+    const int32_t carry = (int32_t)(units + (units >= 0.0f ? 0.5f : -0.5f));
+    *frac = v - (float)carry * 256.0f;
+    return carry;
+}
+
+MG_INLINE void move8(int8_t *w, float *frac, float step) {
+    const int32_t moved = *w + carried(frac, step), plane = mg_ssat8(moved);
+    if (moved != plane || (plane == 127 && *frac > 0.0f) || (plane == -128 && *frac < 0.0f))
+        *frac = 0.0f;
+    *w = (int8_t)plane;
+}
+
+/* Along the last axis, all entries or those that index names. */
+MG_INLINE void move(int8_t *w, float *frac, const int32_t *dw, const float *coef, mg_rate r,
+                    const int32_t *index, int32_t inner, const mg_sgd_params *p) {
+    const int32_t last = p->last, count = index ? p->trained : last, rows = p->co * p->n / last;
+    const int32_t rows_a_channel = inner ? rows : rows / p->co;
+    for (int32_t row = 0; row < rows; row++, w += last) {
+        float f = inner ? 0.0f : mg_factor(r, coef[row / rows_a_channel]);
+        for (int32_t j = 0; j < count; j++) {
+            const int32_t at = index ? index[j] : j;
+            if (inner)
+                f = mg_factor(r, coef[at]);
+            move8(w + at, frac++, (float)*dw++ * f);
+        }
+    }
+}
+
+void mg_sgd_fp32_s8(int8_t *w, float *frac, const int32_t *dw, const float *coef, const mg_scale *da_scale,
+                    const float *lr, const mg_sgd_params *p) {
+    const mg_rate r = mg_rate_of(da_scale, lr, p->offset);
+    if (p->inner)
+        move(w, frac, dw, coef, r, 0, 1, p);
+    else
+        move(w, frac, dw, coef, r, 0, 0, p);
+}
+
+void mg_sgd_partial_fp32_s8(int8_t *w, float *frac, const int32_t *dw, const float *coef,
+                            const mg_scale *da_scale, const float *lr, const int32_t *index,
+                            const mg_sgd_params *p) {
+    const mg_rate r = mg_rate_of(da_scale, lr, p->offset);
+    if (p->inner)
+        move(w, frac, dw, coef, r, index, 1, p);
+    else
+        move(w, frac, dw, coef, r, index, 0, p);
+}
+
+void mg_sgd_bias_fp32_s32(int32_t *b, float *frac, const int32_t *db, const float *coef,
+                          const mg_scale *da_scale, const float *lr, const mg_sgd_params *p) {
+    const int32_t most = INT32_C(1) << 30;
+    const mg_rate r = mg_rate_of(da_scale, lr, p->offset);
+    for (int32_t c = 0; c < p->co; c++) {
+        const int32_t moved = b[c] + carried(frac + c, (float)db[c] * mg_factor(r, coef[c]));
+        b[c] = moved > most ? most : moved < -most ? -most : moved;
+    }
+}
