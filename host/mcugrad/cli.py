@@ -39,6 +39,7 @@ Port = Annotated[
 ]
 Epochs = Annotated[int | None, typer.Option(help="Times that every image is seen.")]
 Rate = Annotated[float | None, typer.Option(help="Highest learning rate.")]
+UpdateMode = Annotated[str | None, typer.Option("--update", help="How weights are kept: 8.8, int8 or fp32.")]
 Samples = Annotated[int | None, typer.Option(help="Training images of one epoch; 0: all.")]
 HeldOut = Annotated[int | None, typer.Option(help="Images to measure accuracy on; 0: all.")]
 Seed = Annotated[int | None, typer.Option(help="Decides split, draw and order.")]
@@ -67,6 +68,7 @@ def train(
     port: Port = None,
     epochs: Epochs = None,
     lr: Rate = None,
+    update: UpdateMode = None,
     samples: Samples = None,
     held_out: HeldOut = None,
     seed: Seed = None,
@@ -92,11 +94,12 @@ def compile_(
     channels: Channels = None,
     data: Data = None,
     board: BoardId = None,
+    update: UpdateMode = None,
     config_file: ConfigFile = None,
     dump: Dump = None,
 ) -> None:
     """Write the C of one training step."""
-    job = _job(model, scheme, channels, data, board, config_file)
+    job = _job(model, scheme, channels, data, board, update, config_file)
     texts: dict[str, str] = {}
     compiled = _compiled(job, texts.__setitem__)
     folder = pipeline.generate(compiled, job.board.id)
@@ -112,10 +115,11 @@ def plan(
     channels: Channels = None,
     data: Data = None,
     board: BoardId = None,
+    update: UpdateMode = None,
     config_file: ConfigFile = None,
 ) -> None:
     """Memory by region and the buffers at the peak, before anything is built."""
-    compiled = _compiled(_job(model, scheme, channels, data, board, config_file))
+    compiled = _compiled(_job(model, scheme, channels, data, board, update, config_file))
     sys.stdout.write(describe(compiled.graph, compiled.plan, compiled.fit))
 
 
@@ -126,10 +130,11 @@ def build_(
     channels: Channels = None,
     data: Data = None,
     board: BoardId = None,
+    update: UpdateMode = None,
     config_file: ConfigFile = None,
 ) -> None:
     """Compile and link the board's image."""
-    job = _job(model, scheme, channels, data, board, config_file)
+    job = _job(model, scheme, channels, data, board, update, config_file)
     elf = build.build(job.board.id, pipeline.generate(_compiled(job), job.board.id))
     size = build.size(elf, boards.load(job.board.id))
     sys.stdout.write(
@@ -159,6 +164,7 @@ def modes(
     data: Data = None,
     board: BoardId = None,
     epochs: Epochs = None,
+    update: UpdateMode = None,
     samples: Samples = None,
     held_out: HeldOut = None,
     seed: Seed = None,
@@ -202,10 +208,11 @@ def _job(
     channels: str | None,
     data: str | None,
     board: str | None,
+    update: str | None,
     file: Path | None,
 ) -> Job:
     given = {"model": model, "scheme": scheme, "channels": channels, "data": data, "board": board}
-    return config.load(file, given)
+    return config.load(file, given | {"update": update})
 
 
 def _compiled(job: Job, dump: pipeline.Dump | None = None) -> Compiled:

@@ -76,7 +76,9 @@ def _smallest(job: Job, scheme: str, classes: int) -> tuple[str, pipeline.Compil
     """The job's board, or the largest one where the scheme does not fit it."""
     for board in (job.board.id, LARGEST):
         try:
-            return board, pipeline.compile_job(job.model.name, scheme, boards.load(board), classes)
+            return board, pipeline.compile_job(
+                job.model.name, scheme, boards.load(board), classes, job.data.seed, job.train.update
+            )
         except OutOfMemoryError:
             if board == LARGEST:
                 raise

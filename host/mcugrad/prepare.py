@@ -82,8 +82,9 @@ def _about(job: Job) -> dict[str, str | int]:
 def compile_for(job: Job, source: Source, board: Board, dump: pipeline.Dump | None = None) -> Compiled:
     """The job's model for the source's classes, its channels chosen as the job says."""
     forward = models.load(job.model.name, len(source.classes), job.data.seed)
-    scheme = job.model.scheme
-    return pipeline.compile_model(forward, scheme, board, dump, ranking(forward, scheme, job, source))
+    scheme, update = job.model.scheme, job.train.update
+    chosen = ranking(forward, scheme, job, source)
+    return pipeline.compile_model(forward, scheme, board, dump, chosen, update, job.data.seed)
 
 
 def ranking(forward: Graph, scheme: str, job: Job, source: Source) -> Ranking | None:

@@ -1,8 +1,8 @@
-"""Updates of trained integers. What is left of a step between two integers is the update mode:
+"""Updates of trained integers. What becomes of a step that ends between two of them is the update mode:
 
-8.8: value = plane + frac / 256, frac int8, steps rounded to nearest. fp32: the same with a float32 frac, steps
-not rounded. int8: no frac; a step goes to one of the two integers around it, at random, right on average.
-All saturate. Operands keep their places in all modes: the integers, frac or `steps`, gradient, coef...
+8.8: value = plane + frac / 256, frac int8, steps rounded to nearest. fp32: the same with a float32 frac, and
+steps that are not rounded. int8: no frac; a step goes to one of the two integers around it, at random, right
+on average. All saturate. Operands have the same places in all modes: integers, frac or `steps`, gradient...
 """
 
 from __future__ import annotations
@@ -20,16 +20,14 @@ from mcugrad.ops.op import Attrs, Fields, register
 F32 = np.float32
 FRACTION_BITS = 8  # of 8.8, and of a bias's step in mode int8
 FINE_BITS = 16  # of a weight's step in mode int8
-FINER = F32(1 << (FINE_BITS - FRACTION_BITS))
+FINER = 1 << (FINE_BITS - FRACTION_BITS)
 
 
-def _step(
-    dw: Array, coef: Array, da_scale: Array, lr: Array, offset: int, finer: np.float32 = F32(1)
-) -> Array:
+def _step(dw: Array, coef: Array, da_scale: Array, lr: Array, offset: int, finer: int = 1) -> Array:
     """How far to go, in 1/256 of the plane's unit or finer, float32; coef broadcasts against dw."""
     with np.errstate(over="ignore", invalid="ignore"):
         factor = (lr[0] * coef) * fixed.power_of_two(int(da_scale[0]) + offset)
-        step: Array = dw.astype(F32) * (factor * finer)
+        step: Array = dw.astype(F32) * (factor * F32(finer))
     return step
 
 

@@ -41,7 +41,7 @@ class Velocity:
         self.kept |= self._next
 
 
-def _weight(whole: Callable[..., Moved], finer: float = 1.0) -> tuple[Callable[..., Moved], ...]:
+def _weight(whole: Callable[..., Moved], finer: int = 1) -> tuple[Callable[..., Moved], ...]:
     """An update of all weights, and of those along the last axis that an index lists."""
 
     def sgd(
@@ -100,8 +100,8 @@ def _bias(whole: Callable[..., Moved]) -> Callable[..., Moved]:
     return sgd_bias
 
 
-def _step(dw: Tensor, coef: Tensor, da_scale: Tensor, lr: Tensor, offset: int, finer: float = 1.0) -> Tensor:
-    """How far to go in 1/256 of the plane's unit or finer, float32: the mean over samples of all exponents."""
+def _step(dw: Tensor, coef: Tensor, da_scale: Tensor, lr: Tensor, offset: int, finer: int = 1) -> Tensor:
+    """How far to go in 1/256 of the plane's unit or finer, float32: the mean over all samples' exponents."""
     exp = da_scale[:, EXP] + offset
     top = exp.amax()
     mean = (dw * wide(fixed.pow2_double(exp - top), dw)).mean(0)
@@ -172,7 +172,7 @@ def count_steps(steps: Tensor, **_: Any) -> Moved:
 def _updates() -> dict[str, Callable[..., Moved]]:
     modes = {
         "": (*_weight(weight_8_8), _bias(bias_8_8)),
-        "_int8": (*_weight(weight_int8, float(FINER)), _bias(bias_int8)),
+        "_int8": (*_weight(weight_int8, FINER), _bias(bias_int8)),
         "_fp32": (*_weight(weight_fp32), _bias(bias_fp32)),
     }
     names = ("sgd", "sgd_partial", "sgd_bias")
