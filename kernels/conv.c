@@ -36,6 +36,10 @@ static int32_t window(const int8_t *x, const int8_t *w, mg_taps rows, mg_taps co
 void mg_conv2d_s8(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
                   const int32_t *m, const mg_conv_params *p) {
     int32_t per_channel = p->kernel_h * p->kernel_w * p->in_c;
+    if (MG_WIDE && mg_wide_matrix(p)) {
+        mg_conv2d_s8__wide(y, mask, x, w, b, m, p);
+        return;
+    }
     int pairs = p->out_c % 2 == 0 && p->shift == 0;
     if (MG_FAST && pairs && mg_pointwise(p) && p->in_c % 4 == 0 && p->in_c <= 640) {
         mg_conv2d_s8__1x1(y, mask, x, w, b, m, p);
@@ -80,6 +84,10 @@ static void depthwise_pixel(int8_t *y, uint8_t *mask, const int8_t *x, const int
 
 void mg_depthwise_conv2d_s8(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
                             const int32_t *m, const mg_conv_params *p) {
+    if (MG_WIDE && mg_wide_depthwise(p)) {
+        mg_depthwise_conv2d_s8__wide(y, mask, x, w, b, m, p);
+        return;
+    }
     if (MG_FAST && mg_usual_depthwise(p) && p->shift == 0) {
         mg_depthwise_conv2d_s8__4(y, mask, x, w, b, m, p);
         return;

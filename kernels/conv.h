@@ -74,4 +74,17 @@ void mg_depthwise_conv2d_dw_s32__4(int32_t *dw, const int16_t *da, const int8_t 
 /* Bias gradient: sum of da over at most 65536 pixels. */
 void mg_conv2d_db_s32(int32_t *db, const int16_t *da, const mg_clamp_params *p);
 
+/* For what mg_wide_matrix or mg_wide_depthwise (geometry.h) takes. */
+void mg_conv2d_s8__wide(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
+                        const int32_t *m, const mg_conv_params *p);
+void mg_depthwise_conv2d_s8__wide(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w,
+                                  const int32_t *b, const int32_t *m, const mg_conv_params *p);
+void mg_conv2d_dx_s16__wide(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
+                            mg_scale *dx_scale, const mg_conv_params *p);
+void mg_depthwise_conv2d_dx_s16__wide(int16_t *dx, const int16_t *da, const int8_t *w,
+                                      const mg_scale *da_scale, mg_scale *dx_scale, const mg_conv_params *p);
+void mg_conv2d_dw_s32__wide(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p);
+void mg_depthwise_conv2d_dw_s32__wide(int32_t *dw, const int16_t *da, const int8_t *x,
+                                      const mg_conv_params *p);
+
 #endif

@@ -53,6 +53,10 @@ static void tap_gradient(int32_t *dw, const int16_t *da, int32_t step, const int
 }
 
 void mg_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p) {
+    if (MG_WIDE && mg_wide_matrix(p)) {
+        mg_conv2d_dw_s32__wide(dw, da, x, p);
+        return;
+    }
     if (MG_FAST && mg_pointwise(p) && p->in_c % 2 == 0 && p->out_c % 2 == 0 && p->in_h * p->in_w <= 256) {
         mg_conv2d_dw_s32__1x1(dw, da, x, p);
         return;
@@ -69,6 +73,10 @@ void mg_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x, const mg_
 }
 
 void mg_depthwise_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p) {
+    if (MG_WIDE && mg_wide_depthwise(p)) {
+        mg_depthwise_conv2d_dw_s32__wide(dw, da, x, p);
+        return;
+    }
     if (MG_FAST && p->in_c % 4 == 0 && p->out_h * p->out_w <= 256) {
         mg_depthwise_conv2d_dw_s32__4(dw, da, x, p);
         return;

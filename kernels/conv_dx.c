@@ -25,12 +25,6 @@ void mg_clamp_dx_s16(int16_t *da, const int16_t *dy, const uint8_t *mask, const 
     }
 }
 
-/* The output coordinate that reads input coordinate `in` with tap k, or -1. */
-static int32_t reader(int32_t in, int32_t k, int32_t size, const mg_conv_params *p) {
-    int32_t at = in + p->pad - k;
-    return at >= 0 && at % p->stride == 0 && at / p->stride < size ? at / p->stride : -1;
-}
-
 /* acc[i] += sum over outputs c of da[c] * w[c][i]; from one w[c] to the next it is `step` */
 static void mix(int32_t *acc, const int16_t *da, const int8_t *w, int32_t n, int32_t step,
                 const mg_conv_params *p) {
@@ -51,7 +45,7 @@ static void gather(int32_t *acc, const int16_t *da, const int8_t *w, int32_t fro
     memset(acc, 0, BLOCK * sizeof *acc);
     for (int32_t ky = 0; ky < p->kernel_h; ky++)
         for (int32_t kx = 0; kx < p->kernel_w; kx++) {
-            int32_t oy = reader(y, ky, p->out_h, p), ox = reader(x, kx, p->out_w, p);
+            int32_t oy = mg_reader(y, ky, p->out_h, p), ox = mg_reader(x, kx, p->out_w, p);
             const int8_t *tap = w + (ky * p->kernel_w + kx) * p->in_c + from;
             if (oy < 0 || ox < 0)
                 continue;
@@ -78,6 +72,10 @@ static void input_gradient(int16_t *dx, const int16_t *da, const int8_t *w, cons
 
 void mg_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
                       mg_scale *dx_scale, const mg_conv_params *p) {
+    if (MG_WIDE && mg_wide_matrix(p)) {
+        mg_conv2d_dx_s16__wide(dx, da, w, da_scale, dx_scale, p);
+        return;
+    }
     int fits = p->in_c % 2 == 0 && p->out_c % 4 == 0 && p->out_c <= 640;
     if (MG_FAST && mg_pointwise(p) && fits)
         mg_conv2d_dx_s16__1x1(dx, da, w, da_scale, dx_scale, p);
@@ -87,7 +85,9 @@ void mg_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_
 
 void mg_depthwise_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
                                 mg_scale *dx_scale, const mg_conv_params *p) {
-    if (MG_FAST && mg_usual_depthwise(p))
+    if (MG_WIDE && mg_wide_depthwise(p))
+        mg_depthwise_conv2d_dx_s16__wide(dx, da, w, da_scale, dx_scale, p);
+    else if (MG_FAST && mg_usual_depthwise(p))
         mg_depthwise_conv2d_dx_s16__4(dx, da, w, da_scale, dx_scale, p);
     else
         input_gradient(dx, da, w, da_scale, dx_scale, 1, p);

@@ -37,10 +37,29 @@ static inline int mg_pointwise(const mg_conv_params *p) {
     return p->kernel_h * p->kernel_w * p->stride == 1 && p->pad == 0;
 }
 
+/* What the kernels for wide vectors take: their operands lie on the stack, 6 MB at most. */
+static inline int mg_wide_matrix(const mg_conv_params *p) {
+    int32_t taps = p->kernel_h * p->kernel_w, most = 1 << 11;
+    return p->in_c <= most && p->out_c <= most && taps <= 128 && taps * p->in_c <= 2 * most &&
+           taps * p->out_c <= 2 * most && taps * (p->in_c + 16) * (p->out_c + 16) <= 1 << 18;
+}
+
+static inline int mg_wide_depthwise(const mg_conv_params *p) {
+    int32_t pixels = (p->in_h + 2 * p->kernel_h) * (p->in_w + 2 * p->kernel_w + 4 * p->stride);
+    int small = p->in_h <= 256 && p->in_w <= 256 && p->kernel_h <= 32 && p->kernel_w <= 32 && p->stride <= 8;
+    return small && pixels <= 1 << 15 && p->in_h * p->in_w * p->in_c <= 1 << 19;
+}
+
 /* What the four-channel kernels take. */
 static inline int mg_usual_depthwise(const mg_conv_params *p) {
     int k = p->kernel_w, square = p->kernel_h == k && (k == 3 || k == 5 || k == 7);
     return square && (p->stride == 1 || p->stride == 2) && p->in_c % 4 == 0;
+}
+
+/* The output coordinate that reads input coordinate `in` with tap k, or -1. */
+static inline int32_t mg_reader(int32_t in, int32_t k, int32_t size, const mg_conv_params *p) {
+    int32_t at = in + p->pad - k;
+    return at >= 0 && at % p->stride == 0 && at / p->stride < size ? at / p->stride : -1;
 }
 
 static inline int32_t mg_min(int32_t a, int32_t b) {

@@ -20,6 +20,11 @@
 #define MG_FAST MG_DSP
 #endif
 
+/* Whether the dispatchers take the variants for machines with wide vectors and a large stack: the host. */
+#ifndef MG_WIDE
+#define MG_WIDE 0
+#endif
+
 /* For functions whose arguments must become constants or stay in registers. */
 #define MG_INLINE static inline __attribute__((always_inline))
 

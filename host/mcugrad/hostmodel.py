@@ -13,7 +13,7 @@ import numpy as np
 
 from mcugrad import paths
 from mcugrad.codegen.params import state_tensors, view
-from mcugrad.hostlib import build_library
+from mcugrad.hostlib import build_library, native
 from mcugrad.ir import DType
 from mcugrad.ir.graph import Array
 
@@ -34,7 +34,7 @@ class HostModel:
         """Compile `folder`/*.c with the kernels into `library`. Raises UserError without a C compiler."""
         sources = sorted(folder.glob("*.c")) + sorted(paths.KERNELS.glob("*.c"))
         includes = [folder, paths.KERNELS, paths.FIRMWARE]
-        self.lib = build_library(sources, includes, library, defines=["MG_HOST"])
+        self.lib = build_library(sources, includes, library, ["MG_HOST", "MG_WIDE=1"], native())
         self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
         self.lib.mg_step.argtypes = [ctypes.c_uint32, ctypes.c_float, ctypes.POINTER(Result)]
         self.lib.mg_forward.argtypes = [ctypes.c_uint32, ctypes.POINTER(Result)]

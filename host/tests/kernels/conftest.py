@@ -1,4 +1,4 @@
-"""Both paths through the kernels on this machine: the portable one, and the chip's with the C twins."""
+"""All paths through the kernels on this machine: portable, the chip's with C twins, the host's own."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 from tests.kernels.run import SANITIZERS, Kernels
 
 
-@pytest.fixture(scope="session", params=["portable", "chip"])
+@pytest.fixture(scope="session", params=["portable", "chip", "wide"])
 def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
     folder = tmp_path_factory.mktemp(f"kernels_{request.param}")
-    defines = ["MG_FAST=1"] if request.param == "chip" else []
+    defines = {"chip": ["MG_FAST=1"], "wide": ["MG_WIDE=1"]}.get(request.param, [])
     return Kernels(folder, defines, [f"-fsanitize={SANITIZERS}", "-g"])
 
 
