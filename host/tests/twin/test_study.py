@@ -95,7 +95,7 @@ def test_divergence_ends_the_run() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--lr", "0"], ["--lr", "nan"], ["--epochs", "-1"], ["--momentum", "1"], ["--mode", "int4"]]
+    "wrong", [["--lr", "0"], ["--lr", "nan"], ["--epochs", "-1"], ["--momentum", "1"], ["--update", "int4"]]
 )
 def test_wrong_arguments(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as error:
