@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from mcugrad.errors import InternalError, UserError
 
 # No contraction: a fused multiply-add would change the bits.
 ARITHMETIC = ["-O3", "-ffp-contract=off"]
-FLAGS = ["-std=c11", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", *ARITHMETIC]
+FLAGS = ["-std=c11", "-fPIC", "-Wall", "-Wextra", "-Werror", *ARITHMETIC]
 
 
 def build_library(
@@ -24,15 +25,27 @@ def build_library(
     defines: Iterable[str] = (),
     flags: Iterable[str] = (),
 ) -> ctypes.CDLL:
-    """Compile C sources into `out` and load it. Raises UserError without gcc, InternalError if it refuses."""
-    gcc = compiler()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    options = [*FLAGS, *(f"-I{i}" for i in includes), *(f"-D{d}" for d in defines), *flags]
-    command = [gcc, *options, *(str(s) for s in sources), "-o", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise InternalError(f"gcc refuses our C:\n{' '.join(command)}\n{done.stderr}")
+    """Compile C sources (or objects) into `out` and load it; one made before under that name stays as it is
+    where it is loaded. Raises UserError without gcc, InternalError if it refuses."""
+    _compile(["-shared", *_options(includes, defines, flags), *map(str, sources)], out)
     return ctypes.CDLL(str(out))
+
+
+def build_object(
+    sources: Iterable[Path],
+    includes: Sequence[Path],
+    folder: Path,
+    defines: Iterable[str] = (),
+    flags: Iterable[str] = (),
+) -> Path:
+    """C sources -> one object file in `folder`, named by all that goes into it and compiled only once."""
+    options, sources = _options(includes, defines, flags), list(sources)
+    read = [*sources, *(h for i in includes for h in sorted(i.glob("*.h")))]
+    parts = [machine(), repr(options).encode(), *(path.read_bytes() for path in read)]
+    out = folder / f"{hashlib.sha256(b''.join(parts)).hexdigest()[:20]}.o"
+    if not out.exists():
+        _compile(["-r", "-nostdlib", *options, *map(str, sources)], out)
+    return out
 
 
 def compiler() -> str:
@@ -49,3 +62,25 @@ def native() -> tuple[str, ...]:
     command = [compiler(), "-march=native", "-E", "-x", "c", os.devnull]
     known = subprocess.run(command, capture_output=True).returncode == 0
     return ("-march=native",) if known else ()
+
+
+@cache
+def machine() -> bytes:
+    """What tells this compiler on this machine from others: its version and the instructions it would use."""
+    command = [compiler(), *native(), "-v", "-E", "-x", "c", os.devnull]
+    return subprocess.run(command, capture_output=True).stderr
+
+
+def _options(includes: Iterable[Path], defines: Iterable[str], flags: Iterable[str]) -> list[str]:
+    return [*FLAGS, *(f"-I{i}" for i in includes), *(f"-D{d}" for d in defines), *flags]
+
+
+def _compile(arguments: list[str], out: Path) -> None:
+    """Whole or not at all: other processes may want the same file."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_suffix(f".{os.getpid()}{out.suffix}")
+    command = [compiler(), *arguments, "-o", str(part)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise InternalError(f"gcc refuses our C:\n{' '.join(command)}\n{done.stderr}")
+    part.replace(out)

@@ -13,7 +13,7 @@ import numpy as np
 
 from mcugrad import paths
 from mcugrad.codegen.params import state_tensors, view
-from mcugrad.hostlib import build_library, native
+from mcugrad.hostlib import build_library, build_object, native
 from mcugrad.ir import DType
 from mcugrad.ir.graph import Array
 
@@ -32,9 +32,11 @@ class HostModel:
 
     def __init__(self, folder: Path, library: Path) -> None:
         """Compile `folder`/*.c with the kernels into `library`. Raises UserError without a C compiler."""
-        sources = sorted(folder.glob("*.c")) + sorted(paths.KERNELS.glob("*.c"))
-        includes = [folder, paths.KERNELS, paths.FIRMWARE]
-        self.lib = build_library(sources, includes, library, ["MG_HOST", "MG_WIDE=1"], native())
+        kernels = build_object(
+            sorted(paths.KERNELS.glob("*.c")), [paths.KERNELS], paths.BUILD / "host", ["MG_WIDE=1"], native()
+        )
+        sources, includes = sorted(folder.glob("*.c")), [folder, paths.KERNELS, paths.FIRMWARE]
+        self.lib = build_library([*sources, kernels], includes, library, ["MG_HOST"])
         self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
         self.lib.mg_step.argtypes = [ctypes.c_uint32, ctypes.c_float, ctypes.POINTER(Result)]
         self.lib.mg_forward.argtypes = [ctypes.c_uint32, ctypes.POINTER(Result)]
