@@ -109,9 +109,8 @@ def _compile(job: Job, board: Board, source: Source, tell: Tell) -> Compiled:
 
 def _split(source: Source, compiled: Compiled, job: Job) -> Split:
     height, width, channels = compiled.manifest["input"]["shape"]
-    split, data = source.split((height, width, channels)), job.data
-    train, test = split.train.some(data.samples, data.seed), split.test.some(data.held_out, data.seed)
-    return Split(train, test, split.classes)
+    data = job.data
+    return source.split((height, width, channels)).some(data.samples, data.held_out, data.seed)
 
 
 @contextmanager

@@ -68,5 +68,7 @@ def _pixels(path: Path, shape: Shape) -> Pixels:
     try:
         with Image.open(path) as image:
             return fitted(image, shape)
+    except UserError as error:
+        raise UserError(error.what, str(path), error.fix) from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"unreadable image ({error})", str(path), "mend or remove the file") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -21,13 +23,47 @@ def mode(shape: Shape) -> str:
     return _MODES[shape[2]]
 
 
+def as_bytes(values: NDArray[Any], where: str) -> Pixels:
+    """Pixels 0..255 of any number type -> uint8, rounded; UserError with the place of one that is none."""
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype.kind not in "iuf":
+        raise UserError(f"{values.dtype} values are no pixels", where, "give uint8, 0 to 255")
+    _refuse(~np.isfinite(values), values, where, "mend or remove it")
+    _refuse((values < 0) | (values > 255), values, where, "scale the pixels to 0..255")
+    if values.dtype.kind == "f" and values.max(initial=0) <= 1 and (values % 1).any():
+        raise UserError("the pixels lie between 0 and 1", where, "scale them to 0..255: 255 * x")
+    pixels: Pixels = np.rint(values).astype(np.uint8)
+    return pixels
+
+
+def _refuse(bad: NDArray[np.bool_], values: NDArray[Any], where: str, fix: str) -> None:
+    if count := int(bad.sum()):
+        first = np.argwhere(bad)[0].tolist()
+        others = f", one of {count} such" if count > 1 else ""
+        raise UserError(f"the pixel at {first} is {values[tuple(first)]}{others}", where, fix)
+
+
 def fitted(image: Image.Image, shape: Shape) -> Pixels:
-    """One image, converted and resized with antialiasing to [H,W,C]; its middle, where the sides differ."""
+    """One image, converted and resized with antialiasing to [H,W,C]; its middle, where the sides differ.
+
+    UserError for pixels that are no numbers or beyond 0..255; 16-bit grey is scaled to 8.
+    """
     height, width, channels = shape
+    image = _in_bytes(image)
     image = image.convert(mode(shape))
     if image.size != (width, height):
         image = _resized(image, width, height)
     return np.asarray(image, np.uint8).reshape(height, width, channels)
+
+
+def _in_bytes(image: Image.Image) -> Image.Image:
+    # Pillow would clip what is wider than a byte, and make black of what is no number.
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        return Image.fromarray(as_bytes(np.asarray(image), "the image"))
+    return image
 
 
 def _resized(image: Image.Image, width: int, height: int) -> Image.Image:

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mcugrad.errors import UserError
+from mcugrad.errors import UsageError, UserError
 from mcugrad.sources.image import Pixels, Shape, codes
 
 
@@ -34,7 +34,25 @@ class Samples:
         """`count` of them drawn by the seed, in their order; all of them for 0."""
         if not count or count >= len(self):
             return self
-        chosen = sorted(random.Random(f"some/{seed}").sample(range(len(self)), count))
+        return self._take(self._drawn(count, seed))
+
+    def some_of_each(self, count: int, seed: int) -> Samples:
+        """The same, but every class keeps one: for one that lost all, one of the most frequent class goes."""
+        if not count or count >= len(self):
+            return self
+        chosen = self._drawn(count, seed)
+        for label in np.setdiff1d(self.labels, self.labels[chosen]):
+            found = np.bincount(self.labels[chosen])
+            chosen.remove(max(i for i in chosen if self.labels[i] == found.argmax()))
+            mine = np.flatnonzero(self.labels == label)
+            chosen.append(int(mine[random.Random(f"some/{seed}/{label}").randrange(len(mine))]))
+        return self._take(chosen)
+
+    def _drawn(self, count: int, seed: int) -> list[int]:
+        return random.Random(f"some/{seed}").sample(range(len(self)), count)
+
+    def _take(self, chosen: list[int]) -> Samples:
+        chosen = sorted(chosen)
         return Samples(self.pixels[chosen], self.labels[chosen])
 
 
@@ -45,6 +63,15 @@ class Split:
     train: Samples
     test: Samples
     classes: tuple[str, ...]
+
+    def some(self, samples: int, held_out: int, seed: int) -> Split:
+        """So many of each part, drawn by the seed, 0 for all; UsageError if the classes need more."""
+        if 0 < samples < len(self.classes):
+            what = f"{samples} training images cannot show {len(self.classes)} classes"
+            fix = f"give at least {len(self.classes)}, or 0 for all"
+            raise UsageError(what, "--samples", fix)
+        train = self.train.some_of_each(samples, seed)
+        return Split(train, self.test.some(held_out, seed), self.classes)
 
 
 class Source(Protocol):
@@ -57,14 +84,25 @@ class Source(Protocol):
 
 
 def checked(split: Split, where: str) -> Split:
-    """The split, if it can train; UserError for an empty part, one class, or labels out of range."""
+    """The split, if it can train; UserError for an empty part, one class, labels out of range, or a class
+    without a training image."""
     for part, samples in (("training", split.train), ("held-out", split.test)):
         if not len(samples):
-            raise UserError(f"no {part} images", where, "choose another --data")
+            raise UserError(f"no {part} images", where, "give more images, or another --data")
         low, high = int(samples.labels.min()), int(samples.labels.max())
         if low < 0 or high >= len(split.classes):
             what = f"label {low if low < 0 else high} among the {part} images, {len(split.classes)} classes"
             raise UserError(what, where, "mend the labels")
     if len(split.classes) < 2:
         raise UserError(f"one class only ({', '.join(split.classes)})", where, "give at least two classes")
+    _check_every_class(split, where)
     return split
+
+
+def _check_every_class(split: Split, where: str) -> None:
+    learn, judge = (np.bincount(s.labels, minlength=len(split.classes)) for s in (split.train, split.test))
+    missing = [f"'{split.classes[i]}' ({judge[i]} held out)" for i in np.flatnonzero(learn == 0)]
+    if missing:
+        some = ", ".join(missing[:5]) + ", ..." * (len(missing) > 5)
+        what = f"{len(missing)} of {len(split.classes)} classes without a training image: {some}"
+        raise UserError(what, where, "add training images of each class, or leave the class out")
