@@ -18,6 +18,7 @@ from mcugrad.ops.signature import checked
 from mcugrad.optim.sgd import sgd
 from mcugrad.passes.autodiff import differentiate, with_loss
 from mcugrad.passes.calibrate import calibrate
+from mcugrad.passes.dynamic import make_dynamic
 from mcugrad.passes.schemes import Ranking, scheme_for
 from mcugrad.passes.sparse import requests
 from mcugrad.plan.check import check
@@ -68,10 +69,10 @@ def uncalibrated(
 ) -> Graph:
     """The same but for the start values of the gradients' growth: enough to plan, and far faster."""
     _show(dump, "import", forward)
-    chosen = requests(forward, scheme_for(forward, scheme), ranking)
-    graph, updates = differentiate(with_loss(checked(forward)), chosen)
+    chosen = scheme_for(forward, scheme)
+    graph, updates = differentiate(with_loss(checked(forward)), requests(forward, chosen, ranking))
     _show(dump, "differentiate", graph)
-    graph = sgd(graph, updates, update, seed)
+    graph = make_dynamic(sgd(graph, updates, update, seed), chosen.dynamic)
     _show(dump, "optimise", graph)
     return graph
 

@@ -145,6 +145,7 @@ def _model_source(graph: Graph, plan: Plan, c: Mapping[str, str]) -> str:
 #include "model.h"
 
 #include "conv.h"
+#include "dynamic.h"
 #include "elementwise.h"
 #include "linear.h"
 #include "loss.h"
@@ -215,7 +216,7 @@ def _struct(graph: Graph, node: Node, i: int) -> str:
 def _call(graph: Graph, node: Node, c: Mapping[str, str], i: int) -> str:
     op = ops.get(node.op)
     outs = [_operand(graph, c, n) for n in node.outs] + ["0"] * (len(op.outs) - len(node.outs))
-    ins = [_operand(graph, c, n) for n in node.ins]
+    ins = [_operand(graph, c, n) for n in node.ins] + ["0"] * (len(op.ins) - len(node.ins))
     about = _describe(graph, node)
     call = f"    mg_node({i}) {op.kernel}({', '.join([*outs, *ins, f'&p{i}'])});"
     return f"    /* {node.layer}: {about['shape']} */\n{_wrap(call, 8)}\n    mg_mark({i});\n"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
@@ -16,6 +16,8 @@ from mcugrad.errors import UserError
 from mcugrad.ir.graph import Array, Graph, Node
 
 Ranking = Mapping[int, Array]  # convolution -> a score for each of its input channels, the largest train
+Shares = tuple[Fraction, Fraction]  # the least and the most
+DYNAMIC: Shares = (Fraction(1, 8), Fraction(1, 2))
 
 
 @dataclass(frozen=True)
@@ -23,15 +25,18 @@ class Scheme:
     """The last `biases` convolutions train their bias; `weights` maps a convolution to its trained share.
 
     The share counts input channels (depthwise: channels), best first. The head always trains.
+    dynamic: the shares of output channels between which the run chooses, passes/dynamic.py.
     """
 
     biases: int
     weights: Mapping[int, Fraction] = field(default_factory=dict)
+    dynamic: Shares | None = None
 
     def __str__(self) -> str:
-        """What `parse_scheme` reads."""
+        """What `scheme_for` reads."""
+        dynamic = ["dynamic:{}..{}".format(*self.dynamic)] if self.dynamic else []
         shares = (f"{index}:{share}" for index, share in sorted(self.weights.items()) if share)
-        return " ".join([str(self.biases), *shares])
+        return " ".join([*dynamic, str(self.biases), *shares])
 
 
 def parse_scheme(text: str) -> Scheme:
@@ -75,9 +80,11 @@ SCHEMES: Mapping[str, Mapping[str, Scheme]] = {
 def scheme_for(graph: Graph, text: str) -> Scheme:
     """A table entry ('49kb'), 'full', 'last-6', 'bias-only', 'head-only' or an explicit '20 24:1/4 27:1/2'.
 
-    UserError if the graph has no such convolution or channel share.
+    After 'dynamic' or 'dynamic:1/8..1/2' it trains dynamically. UserError if the graph has no such
+    convolution or channel share.
     """
-    scheme = _named(graph, text.strip().lower())
+    dynamic, rest = _dynamic(text.strip().lower())
+    scheme = replace(_named(graph, rest), dynamic=dynamic)
     count = len(convolutions(graph))
     wrong = [i for i in scheme.weights if i >= count] + ([scheme.biases] if scheme.biases > count else [])
     if wrong:
@@ -130,6 +137,20 @@ def analytic_memory(graph: Graph, scheme: Scheme) -> int:
         weight, x = (graph.value(name) for name in (nodes[index].ins[1], nodes[index].ins[0]))
         total += count * (weight.size // weight.shape[-1] + x.shape[0] * x.shape[1])
     return int(total)
+
+
+def _dynamic(text: str) -> tuple[Shares | None, str]:
+    """A scheme's text -> the shares of its prefix 'dynamic' and the rest."""
+    if not text.startswith("dynamic"):
+        return None, text
+    share = r"(\d+(?:/[1-9]\d*)?)"
+    match = re.fullmatch(rf"dynamic(?::{share}\.\.{share})?\s+(\S.*)", text)
+    if not match:
+        raise UserError(f"unreadable scheme '{text}'", "--scheme", "write 'dynamic:1/8..1/2 last-6'")
+    least, most = (Fraction(s) for s in match.groups()[:2]) if match[1] else DYNAMIC
+    if not 0 < least <= most <= 1:
+        raise UserError(f"shares {least}..{most}", f"scheme '{text}'", "keep them to 0 < least <= most <= 1")
+    return (least, most), match[3]
 
 
 def _named(graph: Graph, text: str) -> Scheme:

@@ -17,6 +17,7 @@ from mcugrad.ops.fixed import pack_bits
 from mcugrad.ops.op import get, scale_states
 from mcugrad.twin import update
 from mcugrad.twin.backward import BACKWARD
+from mcugrad.twin.dynamic import DYNAMIC, DYNAMIC_UPDATE
 from mcugrad.twin.fixed import BITS, EXP
 from mcugrad.twin.forward import FORWARD
 from mcugrad.twin.real import REAL
@@ -56,7 +57,7 @@ class Twin:
             raise InternalError(f"gradients {gradients!r} are not of {GRADIENTS}")
         self.graph, self._device, self._real = graph, torch.device(device), gradients == "fp32"
         self._velocity = Velocity(momentum)
-        self._table = FORWARD | (REAL if self._real else BACKWARD) | UPDATE
+        self._table = FORWARD | (REAL if self._real else BACKWARD) | UPDATE | DYNAMIC | DYNAMIC_UPDATE
         self._states = scale_states(graph)
         self._params = {name: self._hold(name, p.data) for name, p in graph.params.items()}
         if not qas:
@@ -130,7 +131,7 @@ class Twin:
                         env.pop(name, None)
 
     def _execute(self, node: Node, attrs: dict[str, Any], env: Env) -> None:
-        if node.op in UPDATE:
+        if node.op in UPDATE or node.op in DYNAMIC_UPDATE:
             attrs = attrs | {"smoothing": self._smoothing(node)}
         results = self._table[node.op](*(env[name] for name in node.ins), **attrs)
         op = get(node.op)

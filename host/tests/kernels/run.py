@@ -60,6 +60,7 @@ class Kernels:
         memory = [Operand(e.nbytes, e.itemsize, None) for e in expected[: len(op.outs)]]
         memory += [Operand(x.nbytes, x.itemsize, x) for x in ins]
         addresses = [m.address for m in memory]
+        addresses += [0] * (len(op.ins) - len(ins))
         for i, out in enumerate(op.outs):
             addresses[i] = 0 if out.name in drop else addresses[i]
         values = field_values(op, ins, attrs)
@@ -88,7 +89,7 @@ def _value(arg: Arg, shape: tuple[int, ...]) -> Value:
 
 def field_values(op: Op, ins: Sequence[Array], attrs: dict[str, Any]) -> list[float]:
     """Content of the C struct, in the order of its fields."""
-    values = [_value(a, x.shape) for a, x in zip(op.ins, ins, strict=True)]
+    values = [_value(a, x.shape) for a, x in zip(op.ins, ins, strict=False)]
     shapes = op.shapes(values, attrs)
     fields = op.fields(values, [_value(a, s) for a, s in zip(op.outs, shapes, strict=True)], attrs)
     order = shim.FIELDS[op.params].split()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from mcugrad.codegen.names import C_TYPES
 from mcugrad.ops.op import OPS, Arg, Op
 
-HEADERS = ["conv", "elementwise", "linear", "loss", "pool", "update"]
+HEADERS = ["conv", "dynamic", "elementwise", "linear", "loss", "pool", "update"]
 FIELDS = {
     "conv": "in_h in_w in_c out_h out_w out_c kernel_h kernel_w stride pad zero_in zero_out shift offset",
     "clamp": "n c",
@@ -20,6 +20,7 @@ FIELDS = {
     "avgpool_dx": "n c m",
     "linear": "features classes zero scale",
     "count": "n",
+    "share": "least most",
     "sgd": "co n inner offset trained last",
     "sgd_int8": "co n inner offset trained last key",
 }

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-FILES = ["test_conv.py", "test_elementwise.py", "test_linear.py", "test_update.py"]
+FILES = ["test_conv.py", "test_dynamic.py", "test_elementwise.py", "test_linear.py", "test_update.py"]
 SOME = "any_convolution or clamp_dx or bias_gradient or sum_dx or gathers or avgpool or softmax or partial"
 
 

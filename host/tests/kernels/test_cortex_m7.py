@@ -132,12 +132,37 @@ def everything_else(program: Program) -> None:
             program.case(f"sgd_bias{mode}", f"sgd_bias{mode}", biases, kept(mode, 6), db, *rest, **about)
 
 
+def dynamic(program: Program) -> None:
+    """What lies behind the packed elements is zero on both sides."""
+    for c in (3, 12, 30):
+        da, x = arrays.gradient(5, 4, c), arrays.s8(5, 4, c)
+        program.case(f"norms {c}", "channel_norms", da)
+        (norms,), share = ops.get("channel_norms").ref(da), np.array([1500], np.int32)
+        program.case(f"top {c}", "top_channels", norms, share, most=c)
+        (active,) = ops.get("top_channels").ref(norms, share, most=c)
+        program.case(f"gather {c}", "gather_active", x, active)
+        program.case(f"gather dx {c}", "gather_active_dx", da, active)
+        (part,), own = ops.get("gather_active_dx").ref(da, active), ops.get("gather_active").ref(x, active)
+        about = {"stride": 1, "pad": 1, "zero_in": -128, "kernel": (3, 3)}
+        program.case(f"dw {c}", "conv2d_dw_dynamic", part, arrays.s8(5, 4, 4), active, **about)
+        program.case(f"depthwise dw {c}", "depthwise_conv2d_dw_dynamic", part, *own, active, **about)
+        w, frac, dw = np.zeros((c, 1, 1, 8), np.int8), arrays.s8(c, 1, 1, 4), arrays.s32(1 << 24, c, 1, 1, 4)
+        rates = np.abs(arrays.f32(c)) * np.float32(3000), arrays.scale_state(), arrays.rate(), active
+        program.case(
+            f"sgd {c}", "sgd_dynamic", w, frac, dw, *rates, np.arange(1, 8, 2, np.int32), offset=4, inner=0
+        )
+    for loss, worst in ((0.3, 2.0), (2.5, 1.0), (0.0, 0.0)):
+        ins = np.array([loss], np.float32), np.array([worst], np.float32)
+        program.case(f"share {loss}", "active_share", *ins, least=512, most=2048)
+
+
 @pytest.mark.skipif(any(shutil.which(t) is None for t in TOOLS), reason=f"needs {' and '.join(TOOLS)}")
 @pytest.mark.parametrize("level", ["-O3", "-Og"])
 def test_cortex_m7(tmp_path: Path, level: str) -> None:
     program = Program()
     all_convolutions(program)
     everything_else(program)
+    dynamic(program)
     (tmp_path / "cases.c").write_text(program.source())
     sources = [*sorted(KERNELS.glob("*.c")), tmp_path / "cases.c", HERE / "start.c"]
     elf, includes = tmp_path / "kernels.elf", [f"-I{KERNELS}", f"-I{HERE}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -20,6 +21,7 @@ from mcugrad.passes.schemes import (
     scheme_for,
     select_channels,
 )
+from mcugrad.pipeline import training_graph
 from tests.models import paper_model
 
 PUBLISHED = {
@@ -110,3 +112,42 @@ def test_a_wrong_scheme_says_what_is_wrong(text: str, what: str) -> None:
 def test_parse_and_index() -> None:
     assert parse_scheme("20 24:1/4 27:1") == Scheme(20, {24: Fraction(1, 4), 27: Fraction(1)})
     assert [n.layer for n in convolutions(small())] == ["pw", "dw"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("dynamic full", (Fraction(1, 8), Fraction(1, 2))),
+        ("Dynamic:1/4..1 last-1", (Fraction(1, 4), Fraction(1))),
+        ("dynamic:1..1  1 0:1/4", (Fraction(1), Fraction(1))),
+    ],
+)
+def test_dynamic_schemes(text: str, expected: tuple[Fraction, Fraction]) -> None:
+    scheme = scheme_for(small(), text)
+    static = scheme_for(small(), text.split(maxsplit=1)[1])
+    assert scheme == replace(static, dynamic=expected)
+    assert scheme_for(small(), str(scheme)) == scheme
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("dynamic", "unreadable scheme 'dynamic'"),
+        ("dynamic:1/2 full", "unreadable"),
+        ("dynamic:0..1/2 full", "shares 0..1/2"),
+        ("dynamic:1/2..1/8 full", "shares 1/2..1/8"),
+        ("dynamic:1/2..3/2 full", "shares 1/2..3/2"),
+        ("dynamical full", "unreadable"),
+        ("dynamic nothing", "no scheme 'nothing' for small"),
+        ("dynamic dynamic full", "no scheme 'dynamic full'"),
+    ],
+)
+def test_a_wrong_dynamic_scheme_says_what_is_wrong(text: str, what: str) -> None:
+    with pytest.raises(UserError, match=what):
+        scheme_for(small(), text)
+
+
+def test_dynamic_gradients_want_the_update_mode_8_8() -> None:
+    for update in ("int8", "fp32"):
+        with pytest.raises(UserError, match=f"cannot be applied by sgd_{update}"):
+            training_graph(small(), "dynamic full", update=update)
