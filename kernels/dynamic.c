@@ -12,21 +12,26 @@ void mg_active_share_s32(int32_t *share, const float *loss, float *worst, const 
     *share = p->least + mg_round_away((float)(p->most - p->least) * part);
 }
 
+/* Four channels of n pixels, c elements apart. */
+static void four_norms(int32_t *norms, const int16_t *da, int32_t n, int32_t c) {
+    uint32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+    for (int32_t i = 0; i < n; i++, da += c) {
+        const uint32_t a = mg_abs16(mg_load32(da)), b = mg_abs16(mg_load32(da + 2));
+        s0 += a & 0xFFFF, s1 += a >> 16;
+        s2 += b & 0xFFFF, s3 += b >> 16;
+    }
+    norms[0] = (int32_t)s0, norms[1] = (int32_t)s1, norms[2] = (int32_t)s2, norms[3] = (int32_t)s3;
+}
+
 void mg_channel_norms_s32(int32_t *norms, const int16_t *da, const mg_clamp_params *p) {
-    const int32_t n = p->n, channels = p->c;
-    int32_t c = 0;
-    for (; c + 4 <= channels; c += 4) {
-        int32_t sum[4] = {0, 0, 0, 0};
-        for (int32_t i = 0; i < n; i++)
-            for (int k = 0; k < 4; k++)
-                sum[k] += __builtin_abs(da[i * channels + c + k]);
-        memcpy(norms + c, sum, sizeof sum);
-    }
-    for (; c < channels; c++) {
+    const int32_t n = p->n, channels = p->c, fours = MG_FAST ? channels & ~3 : 0;
+    for (int32_t c = 0; c < fours; c += 4)
+        four_norms(norms + c, da + c, n, channels);
+    for (int32_t c = fours; c < channels; c++)
         norms[c] = 0;
-        for (int32_t i = 0; i < n; i++)
-            norms[c] += __builtin_abs(da[i * channels + c]);
-    }
+    for (int32_t i = 0; i < n; i++, da += channels)
+        for (int32_t c = fours; c < channels; c++)
+            norms[c] += __builtin_abs(da[c]);
 }
 
 static int32_t count_of(int32_t share, int32_t channels) {
@@ -41,14 +46,17 @@ static int32_t at_least(const int32_t *norms, int32_t bound, int32_t n) {
     return found;
 }
 
-/* The largest bound that at least `count` norms reach, found bit by bit. */
+/* A bound that exactly `count` norms reach, or where norms are equal the largest that at least as many do. */
 static int32_t bound_of(const int32_t *norms, int32_t count, int32_t n) {
     uint32_t all = 0;
-    int32_t bound = 0;
+    int32_t bound = 0, found = n;
     for (int32_t i = 0; i < n; i++)
         all |= (uint32_t)norms[i];
-    for (int32_t bit = all ? INT32_C(1) << (31 - __builtin_clz(all)) : 0; bit; bit >>= 1)
-        bound |= at_least(norms, bound | bit, n) >= count ? bit : 0;
+    for (int32_t bit = all ? INT32_C(1) << (31 - __builtin_clz(all)) : 0; bit && found != count; bit >>= 1) {
+        const int32_t reach = at_least(norms, bound | bit, n);
+        if (reach >= count)
+            bound |= bit, found = reach;
+    }
     return bound;
 }
 
@@ -64,17 +72,29 @@ void mg_top_channels_s32(int32_t *active, const int32_t *norms, const int32_t *s
 
 void mg_gather_active_s8(int8_t *part, const int8_t *x, const int32_t *active, const mg_clamp_params *p) {
     const int32_t count = *active++, n = p->n, c = p->c;
-    for (int32_t i = 0; i < n; i++, x += c)
-        for (int32_t j = 0; j < count; j++)
+    for (int32_t i = 0; i < n; i++, x += c) {
+        int32_t j = 0;
+        for (; j + 4 <= count; j += 4, part += 4) {
+            part[0] = x[active[j]], part[1] = x[active[j + 1]];
+            part[2] = x[active[j + 2]], part[3] = x[active[j + 3]];
+        }
+        for (; j < count; j++)
             *part++ = x[active[j]];
+    }
 }
 
 void mg_gather_active_dx_s16(int16_t *part, const int16_t *x, const int32_t *active,
                              const mg_clamp_params *p) {
     const int32_t count = *active++, n = p->n, c = p->c;
-    for (int32_t i = 0; i < n; i++, x += c)
-        for (int32_t j = 0; j < count; j++)
+    for (int32_t i = 0; i < n; i++, x += c) {
+        int32_t j = 0;
+        for (; j + 4 <= count; j += 4, part += 4) {
+            part[0] = x[active[j]], part[1] = x[active[j + 1]];
+            part[2] = x[active[j + 2]], part[3] = x[active[j + 3]];
+        }
+        for (; j < count; j++)
             *part++ = x[active[j]];
+    }
 }
 
 void mg_conv2d_dw_dynamic_s32(int32_t *dw, const int16_t *da, const int8_t *x, const int32_t *active,

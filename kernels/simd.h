@@ -152,6 +152,19 @@ static inline int32_t mg_ssat15(int32_t a) {
 }
 #endif
 
+/* Magnitudes of two int16, unsigned. */
+#if MG_DSP
+static inline uint32_t mg_abs16(uint32_t a) {
+    uint32_t r;
+    __asm__("ssub16 %0, %2, %1 \n\t sel %0, %0, %1" : "=&r"(r) : "r"(a), "r"(0));
+    return r;
+}
+#else
+static inline uint32_t mg_abs16(uint32_t a) {
+    return mg_lanes(__builtin_abs(mg_top(a)), __builtin_abs(mg_bottom(a)));
+}
+#endif
+
 /* The same int16 in both lanes. */
 static inline uint32_t mg_both(int32_t a) {
     return ((uint32_t)a & 0xFFFF) * 0x00010001u;

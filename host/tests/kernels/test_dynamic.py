@@ -117,8 +117,8 @@ def test_gathers(kernels: Kernels, c: int, share: int) -> None:
 
 
 @pytest.mark.parametrize("size", MAPS)
-@pytest.mark.parametrize("c", CHANNELS)
-@pytest.mark.parametrize("share", [1, ONE // 2, ONE])
+@pytest.mark.parametrize("c", [1, 5, 8, 33])
+@pytest.mark.parametrize("share", [1, ONE // 2])
 def test_weight_gradients(kernels: Kernels, size: tuple[int, int, int, int], c: int, share: int) -> None:
     h, w, kernel, stride = size
     pad, chosen = kernel // 2, active(c, share)
@@ -141,7 +141,7 @@ def test_weight_gradients_saturate(kernels: Kernels) -> None:
     assert dw.reshape(-1)[:4].tolist() == [2**31 - 1] * 4
 
 
-@pytest.mark.parametrize("lr", [0.0, 0.01, -3.0, 1e30, np.nan])
+@pytest.mark.parametrize("lr", [0.01, -3.0, np.nan])
 @pytest.mark.parametrize("share", [1, ONE // 3, ONE])
 @pytest.mark.parametrize("part", [False, True])
 @pytest.mark.parametrize(
