@@ -59,7 +59,7 @@ class BoardSection(_Section):
 
 class TrainSection(_Section):
     epochs: int = Field(default=1, ge=1)
-    lr: float = Field(default=0.02, gt=0, allow_inf_nan=False)
+    lr: float = Field(default=0.02, gt=0, le=3e38, allow_inf_nan=False)
     update: Update = "8.8"
     warmup: float = Field(default=0.05, ge=0, le=1)
     final: float = Field(default=0.0, ge=0, le=1)

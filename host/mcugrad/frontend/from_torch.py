@@ -65,9 +65,10 @@ def from_torch(
 
     `pixels` says what the network is fed: scale * (pixel - 128 - zero); the default is -1..1.
     `share` of each layer's values sets its range (1.0: minimum and maximum). Layers keep the module's names.
-    UserError names an op or a layer that is not supported.
+    UserError names an op or a layer that is not supported, or a tensor that holds NaN or infinity.
     """
     model = model.eval()
+    _check_finite(model)
     try:
         traced = fx.symbolic_trace(model)
     except Exception as error:
@@ -76,6 +77,14 @@ def from_torch(
     walk = _Walk(traced)
     net = FloatNet(name, _shape(images), pixels, walk.layers)
     return quantise(net, _observe(walk, images, pixels, share))
+
+
+def _check_finite(model: nn.Module) -> None:
+    for name, tensor in model.state_dict().items():
+        bad = int((~torch.isfinite(tensor)).sum())
+        if bad:
+            what = f"{bad} of {tensor.numel()} values are not finite"
+            raise UserError(what, f"tensor {name}", "train the network again, or load weights from before")
 
 
 class _Walk:

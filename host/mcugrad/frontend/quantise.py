@@ -85,7 +85,8 @@ class Observer:
     def range(self) -> Range:
         if self.share == 1:
             return float(self.low), float(self.high)
-        low, high = np.quantile(np.concatenate(self.kept), [1 - self.share, self.share])
+        with np.errstate(invalid="ignore"):  # infinities are named by the layer, in activation_quant
+            low, high = np.quantile(np.concatenate(self.kept), [1 - self.share, self.share])
         return float(low), float(high)
 
 

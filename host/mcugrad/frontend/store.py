@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,16 +37,32 @@ def save(graph: Graph, path: Path) -> None:
 
 
 def load(path: Path) -> Graph:
-    """Read what `save` wrote; UserError if the file is damaged, incomplete or of another kind."""
+    """Read what `save` wrote; UserError if the file is damaged, incomplete or of another kind.
+
+    It names a tensor that holds NaN or infinity.
+    """
     try:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        graph = _graph(json.loads(metadata[_KEY]), tensors)
+        text = json.loads(metadata[_KEY], parse_constant=_no_number)
+        _check_finite(tensors, path)
+        graph = _graph(text, tensors)
     except _DAMAGE as error:
         fix = "write it again with mcugrad's export"
         raise UserError(f"not a graph of mcugrad ({error!r:.120})", str(path), fix) from None
     return graph
+
+
+def _check_finite(tensors: Mapping[str, Array], path: Path) -> None:
+    for name, data in tensors.items():
+        if data.dtype.kind == "f" and (bad := int((~np.isfinite(data)).sum())):
+            what = f"{bad} of {data.size} values are not finite"
+            raise UserError(what, f"{path}, tensor {name}", "train again, or load weights from before")
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"a scale or attribute is {text}")
 
 
 def _graph(text: Mapping[str, Any], tensors: Mapping[str, Array]) -> Graph:
@@ -77,11 +94,17 @@ def _value_text(value: Value) -> dict[str, Any]:
 
 
 def _value(name: str, about: Mapping[str, Any]) -> Value:
-    quant = Quant(float(about["quant"][0]), int(about["quant"][1])) if about["quant"] else None
+    quant = _quant(name, *about["quant"]) if about["quant"] else None
     shape = tuple(int(n) for n in about["shape"])
     if any(n < 1 for n in shape):
         raise ValueError(f"value {name} has shape {shape}")
     return Value(name, DType(about["dtype"]), shape, quant)
+
+
+def _quant(name: str, scale: float, zero: int) -> Quant:
+    if not 0 < scale < math.inf or not -128 <= zero <= 127:
+        raise ValueError(f"value {name} has scale {scale}, zero point {zero}")
+    return Quant(float(scale), int(zero))
 
 
 def _node_text(index: int, node: Node, tensors: dict[str, Array]) -> dict[str, Any]:

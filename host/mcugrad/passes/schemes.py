@@ -18,6 +18,8 @@ from mcugrad.ir.graph import Array, Graph, Node
 Ranking = Mapping[int, Array]  # convolution -> a score for each of its input channels, the largest train
 Shares = tuple[Fraction, Fraction]  # the least and the most
 DYNAMIC: Shares = (Fraction(1, 8), Fraction(1, 2))
+_NUMBER = r"\d{1,4}"
+_SHARE = r"\d{1,4}(?:/[1-9]\d{0,3})?"
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,27 @@ class Scheme:
 
 
 def parse_scheme(text: str) -> Scheme:
-    """'20 24:1/4 27:1/2' -> 20 biases, a quarter of convolution 24, half of 27."""
-    match = re.fullmatch(r"(\d+)((?:\s+\d+:\d+(?:/[1-9]\d*)?)*)\s*", text)
-    if not match:
-        raise UserError(f"unreadable scheme '{text}'", "--scheme", "write '20 24:1/4 27:1/2' or a name")
-    pairs = [item.split(":") for item in match[2].split()]
-    return Scheme(int(match[1]), {int(index): Fraction(share) for index, share in pairs})
+    """'20 24:1/4 27:1/2' -> 20 biases, a quarter of convolution 24, half of 27.
+
+    UserError for what cannot be read, a share that is not above 0 and at most 1, a convolution named twice.
+    """
+    where, (biases, *items) = f"scheme '{text}'", text.split() or [""]
+    if not re.fullmatch(_NUMBER, biases):
+        raise UserError(f"'{biases}' is no count of biases", where, "begin with it, as in '20 24:1/4 27:1/2'")
+    weights: dict[int, Fraction] = {}
+    for item in items:
+        match = re.fullmatch(rf"({_NUMBER}):({_SHARE})", item)
+        if not match:
+            fix = "write convolution:share, as in '20 24:1/4 27:1/2'"
+            raise UserError(f"'{item}' is no convolution and share", where, fix)
+        index, share = int(match[1]), Fraction(match[2])
+        if not 0 < share <= 1:
+            fix = "give one above 0 and at most 1, or leave the convolution out"
+            raise UserError(f"convolution {index}: share {share}", where, fix)
+        if index in weights:
+            raise UserError(f"convolution {index} is named twice", where, "give it one share")
+        weights[index] = share
+    return Scheme(int(biases), weights)
 
 
 SCHEMES: Mapping[str, Mapping[str, Scheme]] = {
@@ -85,14 +102,15 @@ def scheme_for(graph: Graph, text: str) -> Scheme:
     """
     dynamic, rest = _dynamic(text.strip().lower())
     scheme = replace(_named(graph, rest), dynamic=dynamic)
-    count = len(convolutions(graph))
-    wrong = [i for i in scheme.weights if i >= count] + ([scheme.biases] if scheme.biases > count else [])
-    if wrong:
-        where = f"scheme '{text}' of {graph.name}"
-        raise UserError(f"there is no convolution {wrong[0]}", where, f"the network has {count}, from 0")
-    for index, share in scheme.weights.items():
-        if share > 1:
-            raise UserError(f"convolution {index}: share {share}", f"scheme '{text}'", "keep shares to 0..1")
+    layers, where = [node.layer for node in convolutions(graph)], f"scheme '{text}' of {graph.name}"
+    last = len(layers) - 1
+    for index in scheme.weights:
+        if index > last:
+            fix = f"the network has 0 ({layers[0]}) to {last} ({layers[last]})"
+            raise UserError(f"there is no convolution {index}", where, fix)
+    if scheme.biases > len(layers):
+        fix = f"begin with {len(layers)} or less: the network has so many convolutions"
+        raise UserError(f"there are no {scheme.biases} biases", where, fix)
     return scheme
 
 
@@ -143,8 +161,7 @@ def _dynamic(text: str) -> tuple[Shares | None, str]:
     """A scheme's text -> the shares of its prefix 'dynamic' and the rest."""
     if not text.startswith("dynamic"):
         return None, text
-    share = r"(\d+(?:/[1-9]\d*)?)"
-    match = re.fullmatch(rf"dynamic(?::{share}\.\.{share})?\s+(\S.*)", text)
+    match = re.fullmatch(rf"dynamic(?::({_SHARE})\.\.({_SHARE}))?\s+(\S.*)", text)
     if not match:
         raise UserError(f"unreadable scheme '{text}'", "--scheme", "write 'dynamic:1/8..1/2 last-6'")
     least, most = (Fraction(s) for s in match.groups()[:2]) if match[1] else DYNAMIC
@@ -159,7 +176,7 @@ def _named(graph: Graph, text: str) -> Scheme:
         return table[text]
     if text in ("full", "bias-only", "head-only"):
         return _last(count, count if text == "full" else 0, 0 if text == "head-only" else count)
-    if match := re.fullmatch(r"last-(\d+)", text):
+    if match := re.fullmatch(r"last-([1-9]\d{0,3})", text):
         return _last(count, int(match[1]), int(match[1]))
     if re.match(r"\d+(\s|$)", text):
         return parse_scheme(text)

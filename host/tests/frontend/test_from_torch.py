@@ -253,9 +253,19 @@ def test_wrong_calibration_images(images: np.ndarray[Any, Any]) -> None:
 
 
 def test_a_network_that_puts_out_no_numbers() -> None:
-    net = Residual()
+    net = with_head(nn.Conv2d(3, 3, 1))
     with torch.no_grad():
-        net.wide.bias.fill_(float("nan"))  # type: ignore[union-attr]
-    with pytest.raises(UserError, match="not finite") as error:
-        from_torch(net, IMAGES, "n")
-    assert error.value.where == "layer wide"
+        net[0].weight.fill_(3e38)  # type: ignore[index]
+    with pytest.raises(UserError, match="its output is not finite") as error:
+        from_torch(net, np.full((1, 8, 8, 3), 255, np.uint8), "n")
+    assert error.value.where == "layer 0"
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_tensor_that_is_not_finite_is_named(bad: float) -> None:
+    net = with_head(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    name, tensor = next((n, t) for n, t in net.state_dict().items() if n.endswith("running_var"))
+    tensor[1] = bad
+    with pytest.raises(UserError, match="1 of 4 values are not finite") as error:
+        from_torch(net, np.zeros((1, 8, 8, 3), np.uint8), "net")
+    assert error.value.where == f"tensor {name}"

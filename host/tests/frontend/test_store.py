@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,11 @@ def metadata(*changed: Any) -> str:
         ("params", "w", ["s4", False]),
         ("values", "x", "shape", [-1]),
         ("values", "x", "quant", [1]),
+        ("values", "x", "quant", [0.0, 0]),
+        ("values", "x", "quant", [-0.1, 0]),
+        ("values", "x", "quant", [0.1, 200]),
+        ("values", "x", "quant", [float("nan"), 0]),
+        ("nodes", 0, "attrs", {"s": float("inf")}),
         ("values", []),
         ("nodes", 0, "ins", ["z"]),
         ("nodes", 0, "attrs", {"a": {"tensor": "z"}}),
@@ -96,6 +102,19 @@ def test_an_inconsistent_file_is_a_user_error(change: tuple[Any, ...], tmp_path:
     save_file(tensors, tmp_path / "bad", {"mcugrad": metadata(*change)})
     with pytest.raises(UserError, match="not a graph of mcugrad"):
         store.load(tmp_path / "bad")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_tensor_that_is_not_finite_is_named(bad: float, tmp_path: Path) -> None:
+    graph = store.load(model_path("digits-tiny"))
+    weights = graph.params["head.w"]
+    data = weights.data.copy()
+    data[1, 2] = bad
+    broken = replace(graph, params={**graph.params, "head.w": replace(weights, data=data)})
+    store.save(broken, tmp_path / "bad.safetensors")
+    with pytest.raises(UserError, match=f"1 of {data.size} values are not finite") as error:
+        store.load(tmp_path / "bad.safetensors")
+    assert error.value.where == f"{tmp_path / 'bad.safetensors'}, tensor param/head.w"
 
 
 @pytest.mark.parametrize("cut", [0, 4, 100, 5000, -1])

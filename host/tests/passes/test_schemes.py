@@ -7,6 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mcugrad.data import model_path
 from mcugrad.errors import UserError
@@ -96,17 +98,61 @@ def test_named_schemes(text: str, expected: Scheme) -> None:
     [
         ("49kb", "no scheme '49kb' for small"),
         ("last-3", "only 2 convolutions"),
-        ("3", "no convolution 3"),
-        ("1 2:1", "no convolution 2"),
-        ("1 0:5/4", "share 5/4"),
-        ("1 0:1/0", "unreadable"),
-        ("1 0", "unreadable"),
+        ("last-0", "no scheme 'last-0' for small"),
+        ("3", "there are no 3 biases"),
+        ("1 2:1", "there is no convolution 2"),
+        ("1 0:5/4", "convolution 0: share 5/4"),
+        ("1 0:0", "convolution 0: share 0"),
+        ("1 0:0/3", "convolution 0: share 0"),
+        ("1 0:1 1:1 0:1/2", "convolution 0 is named twice"),
+        ("1 0:1/0", "'0:1/0' is no convolution and share"),
+        ("1 0:-1/2", "'0:-1/2' is no convolution and share"),
+        ("1 -1:1/2", "'-1:1/2' is no convolution and share"),
+        ("1 0", "'0' is no convolution and share"),
+        ("1 pw:1", "'pw:1' is no convolution and share"),
+        ("-1", "no scheme '-1'"),
         ("", "no scheme ''"),
+        ("dynamic:1/2..1/4 1", "shares 1/2..1/4"),
+        ("dynamic:0..1/4 1", "shares 0..1/4"),
+        ("dynamic", "unreadable scheme"),
+        (f"1 0:{'9' * 5000}", "is no convolution and share"),
     ],
 )
 def test_a_wrong_scheme_says_what_is_wrong(text: str, what: str) -> None:
-    with pytest.raises(UserError, match=what):
+    with pytest.raises(UserError) as error:
         scheme_for(small(), text)
+    assert what in error.value.what
+    assert error.value.fix
+
+
+def test_a_wrong_scheme_lists_what_there_is() -> None:
+    graph = store.load(model_path("digits-tiny"))
+    for text, listed in [
+        ("9 18:1", "0 (conv0) to 17 (b5.pw2)"),
+        ("nope", "10kb, full, last-<k>, bias-only, head-only"),
+        ("19", "begin with 18 or less"),
+    ]:
+        with pytest.raises(UserError) as error:
+            scheme_for(graph, text)
+        assert listed in error.value.fix
+
+
+GRAPH = small()
+WORDS = st.sampled_from(
+    "dynamic dynamic:1/8..1/2 full last-1 head-only 1 2 0:1 0:1/2 1:3/4 1:2 0:0 - x".split()
+)
+
+
+@given(st.text(max_size=20) | st.lists(WORDS, max_size=5).map(" ".join))
+def test_any_text_is_a_scheme_of_the_network_or_refused(text: str) -> None:
+    try:
+        scheme = scheme_for(GRAPH, text)
+    except UserError as error:
+        assert error.exit_code == 3 and error.fix
+        return
+    assert 0 <= scheme.biases <= 2
+    assert all(0 <= index < 2 and 0 < share <= 1 for index, share in scheme.weights.items())
+    assert scheme_for(GRAPH, str(scheme)) == scheme
 
 
 def test_parse_and_index() -> None:
