@@ -21,6 +21,7 @@ import torch
 
 from mcugrad import pipeline
 from mcugrad.config import UPDATES, TrainSection, Update
+from mcugrad.divergence import Divergence
 from mcugrad.errors import UserError
 from mcugrad.frontend import models
 from mcugrad.ir import Graph
@@ -77,19 +78,21 @@ def training_graph(case: Case, classes: int) -> Graph:
 def run(case: Case, device: str = "cpu", tell: Tell = lambda line: None) -> dict[str, Any]:
     """Train -> {case, accuracy: before and after each epoch, loss: mean of each epoch, diverged, seconds}.
 
-    A loss that is not finite ends it, with the figures up to the epoch before.
+    Divergence ends it, with the figures up to the epoch before.
     """
     began = time.monotonic()
     twin, train, test = prepared(case, device)
     front = time.monotonic() - began
     tell(f"{len(train.labels)} + {len(test.labels)} images, frozen front run in {front:.0f} s")
-    accuracy, losses = [judge(twin, test)], list[float]()
+    before, loss_before = judge(twin, test)
+    accuracy, losses = [before], list[float]()
+    watch = Divergence(twin.graph.value(twin.graph.outputs["logits"]).size, loss_before)
     for epoch in range(case.epochs):
-        loss = _epoch(twin, train, case, epoch)
-        if not math.isfinite(loss):
+        loss = _epoch(twin, train, case, epoch, watch)
+        if loss is None:
             break
         losses.append(loss)
-        accuracy.append(judge(twin, test))
+        accuracy.append(judge(twin, test)[0])
         tell(f"epoch {epoch + 1}: loss {loss:.4f}, accuracy {accuracy[-1]:.4f}")
     figures = {"accuracy": accuracy, "loss": losses, "diverged": len(losses) < case.epochs}
     return {"case": asdict(case), **figures, "seconds": time.monotonic() - began, "seconds_front": front}
@@ -108,13 +111,15 @@ def prepared(case: Case, device: str = "cpu") -> tuple[Twin, Part, Part]:
     return Twin(rest, device, case.gradients, case.qas, case.momentum), train, test
 
 
-def judge(twin: Twin, part: Part) -> float:
-    """Share of the samples that are classified right."""
-    right = 0
+def judge(twin: Twin, part: Part) -> tuple[float, float]:
+    """Share of the samples that are classified right, mean loss."""
+    right, losses = 0, []
     for start in range(0, len(part.labels), TOGETHER):
         x, y = part.take(np.arange(start, min(start + TOGETHER, len(part.labels))))
-        right += int((twin.forward(x, y)[1] == y).sum())
-    return right / len(part.labels)
+        loss, predicted = twin.forward(x, y)
+        losses.append(loss)
+        right += int((predicted == y).sum())
+    return right / len(part.labels), float(np.concatenate(losses).mean())
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -167,16 +172,16 @@ def _parts(images: Split, judge: str) -> tuple[Samples, Samples]:
     return train, test
 
 
-def _epoch(twin: Twin, part: Part, case: Case, epoch: int) -> float:
-    """Mean loss; it stops at a loss that is not finite."""
+def _epoch(twin: Twin, part: Part, case: Case, epoch: int, watch: Divergence) -> float | None:
+    """Mean loss; None as soon as training has diverged."""
     count, plan = len(part.labels), TrainSection(epochs=case.epochs, lr=case.lr)
     steps = math.ceil(count / case.batch)
     shuffled, losses = np.array(order(case.seed, epoch, count)), []
     for step in range(steps):
         x, y = part.take(shuffled[step * case.batch : (step + 1) * case.batch])
         losses.append(twin.step(x, y, rate(epoch * steps + step + 1, case.epochs * steps, plan))[0])
-        if not np.isfinite(losses[-1]).all():
-            return math.nan
+        if watch.at(float(losses[-1].mean())):
+            return None
     return float(np.concatenate(losses).mean())
 
 

@@ -88,8 +88,11 @@ def test_validation_images_come_out_of_the_training_images(tmp_path: Path) -> No
     assert all(share * 12 == pytest.approx(round(share * 12)) for share in line["accuracy"])
 
 
-def test_divergence_ends_the_run() -> None:
-    result = study.run(Case(scheme="head-only", lr=1e38, epochs=3))
+@pytest.mark.parametrize(
+    ("scheme", "lr", "batch"), [("head-only", 1e38, 1), ("10kb", 30, 1), ("10kb", 300, 8)]
+)
+def test_divergence_ends_the_run(scheme: str, lr: float, batch: int) -> None:
+    result = study.run(Case(scheme=scheme, lr=lr, batch=batch, epochs=3))
     assert result["diverged"] and len(result["accuracy"]) < 4
     json.dumps(result, allow_nan=False)
 
