@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import numpy as np
 
 from mcugrad.codegen.c import emit, write
+from mcugrad.config import Update
 from mcugrad.hostmodel import HostModel
 from mcugrad.ir import Graph
 from mcugrad.ir.graph import Array
@@ -44,10 +47,13 @@ class Engine(Protocol):
 class HostC:
     """The firmware's generated C compiled for this machine; one sample a step."""
 
-    def __init__(self, graph: Graph, folder: Path) -> None:
+    def __init__(self, graph: Graph) -> None:
         self.front, _ = split(graph)
         placed = plan(graph)
-        self._model = HostModel(write(emit(graph, placed), folder / "gen"), folder / "model.so")
+        with TemporaryDirectory() as name:
+            gen, library = Path(name) / "gen", Path(name) / "model.so"
+            self._model = HostModel(write(emit(graph, placed), gen), library)
+        self.start = self.save()
         names = {placed.offsets[name]: name for name in self.front.outputs}
         self._crossing = [names[offset] for offset, _ in self._model.manifest["front"]["spans"]]
 
@@ -93,7 +99,16 @@ class Torch:
         self._twin.load(state)
 
 
-def engine(case: Case, classes: int, folder: Path, device: str) -> Engine:
-    """What computes the case: the C wherever a device could, else the twin."""
-    graph = case.graph(classes)
-    return HostC(graph, folder) if case.on_device else Torch(graph, case, device)
+def engine(case: Case, classes: int, device: str) -> Engine:
+    """What computes the case, at its start: the C wherever a device could, else the twin."""
+    if not case.on_device:
+        return Torch(case.graph(classes), case, device)
+    learner = _compiled(case.model, case.scheme, case.update, case.seed, classes)
+    learner.load(learner.start)
+    return learner
+
+
+@lru_cache(maxsize=1)
+def _compiled(model: str, scheme: str, update: Update, seed: int, classes: int) -> HostC:
+    """The same C for all rates: compiling takes as long as a short training."""
+    return HostC(Case(model=model, scheme=scheme, update=update, seed=seed).graph(classes))

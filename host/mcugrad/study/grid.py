@@ -64,14 +64,17 @@ class Strip:
 
     def case(self, lr: float, seed: int = 0) -> Case:
         """The training that the table shows."""
-        epochs = BUDGETS[self.budget].epochs[self.data]
-        about: dict[str, Any] = dict(COLUMNS[self.column])
-        return Case(self.model, self.data, self.scheme, epochs=epochs, lr=lr, seed=seed, flip=True, **about)
+        return self._case(self.column, lr, seed)
 
     def trial(self, lr: float) -> Case:
-        """The shorter training that judges a rate; on the first source alone."""
+        """The shorter training that judges a rate; on the first source alone, the device's modes as one."""
+        column = self.column if self.column in (SIMULATED, NO_QAS) else DEVICE
         epochs, first = BUDGETS[self.budget].trial_epochs(self.data), self.data.split(">")[0]
-        return replace(self.case(lr), epochs=epochs, data=first, judge="validation")
+        return replace(self._case(column, lr, 0), epochs=epochs, data=first, judge="validation")
+
+    def _case(self, column: str, lr: float, seed: int) -> Case:
+        epochs, about = BUDGETS[self.budget].epochs[self.data], dict(COLUMNS[column])
+        return Case(self.model, self.data, self.scheme, epochs=epochs, lr=lr, seed=seed, flip=True, **about)
 
     def among(self, known: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The lines of all the cell's seeds at one rate, or none as long as one is missing."""

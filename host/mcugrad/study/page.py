@@ -31,7 +31,8 @@ on where it stopped.
   no momentum, weights kept as 8 integer + 8 fraction bits, as int8 with stochastic rounding, or as fp32.
 - **fp32 gradients**: the same int8 forward pass, gradients and weights in fp32, as the paper simulates; here
   with the device's batch of 1, the same images, epochs and warm-up + cosine schedule.
-- Every cell's learning rate (after the @) is the best on a fifth of the training images, in factors of two.
+- The learning rate (after the @) is the best on a fifth of the training images, in factors of two, found for
+  each simulated cell and for device 8.8; the other two modes take the latter.
   ± is the standard deviation over three seeds; cells without it are one seed.
 - Budget: epochs {budget}; half of the images mirrored. The paper trains 50 epochs (VWW 10) in batches.
 """

@@ -6,6 +6,7 @@ import hashlib
 import math
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -53,9 +54,20 @@ def reproduce(only: str, budget: str, workers: int, device: str, folder: Path, c
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    # Read by torch when a worker imports it.
-    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    # Read by torch when a worker imports it: batches of one are too small to share among threads.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with, (os.getpid(),))
+
+
+def _end_with(parent: int) -> None:
+    """A worker ends when the command was killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _fill(strip: Strip, out: Path, device: str) -> str:

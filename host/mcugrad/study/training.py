@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -57,16 +56,14 @@ def run(
     it is written after each epoch and removed at the end.
     """
     classes = len(open_source(case.sources[0]).classes)
-    with TemporaryDirectory() as folder:
-        learner, progress = engine(case, classes, Path(folder), device), Progress()
-        if kept and kept.is_file():
-            _load(kept, learner, progress)
-        while progress.phase < len(case.sources):
-            _phase(case, learner, progress, kept, tell)
-        extra = case.extra_memory(classes)
+    learner, progress = engine(case, classes, device), Progress()
+    if kept and kept.is_file():
+        _load(kept, learner, progress)
+    while progress.phase < len(case.sources):
+        _phase(case, learner, progress, kept, tell)
     if kept:
         kept.unlink(missing_ok=True)
-    return progress.figures | {"extra_bytes": extra}
+    return progress.figures | {"extra_bytes": case.extra_memory(classes)}
 
 
 def _phase(case: Case, learner: Engine, progress: Progress, kept: Path | None, tell: Tell) -> None:

@@ -57,7 +57,7 @@ class Twin:
             raise InternalError(f"gradients {gradients!r} are not of {GRADIENTS}")
         self.graph, self._device, self._real = graph, torch.device(device), gradients == "fp32"
         self._velocity = Velocity(momentum)
-        self._table = FORWARD | (REAL if self._real else BACKWARD) | UPDATE | DYNAMIC | DYNAMIC_UPDATE
+        self._table = FORWARD | BACKWARD | UPDATE | DYNAMIC | DYNAMIC_UPDATE | (REAL if self._real else {})
         self._states = scale_states(graph)
         self._params = {name: self._hold(name, p.data) for name, p in graph.params.items()}
         if not qas:

@@ -12,11 +12,11 @@ import pytest
 
 from mcugrad import interp
 from mcugrad.config import TrainSection
+from mcugrad.ir import Graph
 from mcugrad.ir.graph import Array
 from mcugrad.sources import Split, open_source
 from mcugrad.study import images, training
 from mcugrad.study.case import Case
-from mcugrad.study.engines import Engine
 from mcugrad.train import order, rate
 
 HEAD = Case(scheme="head-only", batch=32, lr=0.2)
@@ -103,10 +103,7 @@ def test_validation_images_come_out_of_the_training_images() -> None:
 
 
 def test_mirrored_images_are_mirrored() -> None:
-    part = images.past_front(replace(HEAD, scheme="full").graph(10), few().train, False)
-    assert part is not None
-    front = _front("full")
-    both = images.past_front(front, few().train, True)
+    both = images.past_front(_front("full"), few().train, True)
     (pixels,) = both.inputs.values()
     assert np.array_equal(pixels[64:], pixels[:64, :, ::-1]) and len(both) == 64
     rows, labels = both.take(np.array([3, 64 + 3]))
@@ -127,11 +124,11 @@ def test_divergence_ends_the_run() -> None:
     json.dumps(figures)
 
 
-def _front(scheme: str) -> object:
-    return training.engine(replace(HEAD, scheme=scheme), 10, Path(), "cpu").front
+def _front(scheme: str) -> Graph:
+    return training.engine(replace(HEAD, scheme=scheme), 10, "cpu").front
 
 
-def test_engines_are_engines(tmp_path: Path) -> None:
-    for case in (HEAD, Case()):
-        learner: Engine = training.engine(case, 10, tmp_path, "cpu")
-        assert learner.front.inputs[0].shape == (28, 28, 1)
+@pytest.mark.parametrize("case", [HEAD, Case()])
+def test_an_engine_starts_anew(case: Case) -> None:
+    first, again = training.run(case), training.run(case)
+    assert first["loss"] == again["loss"] and first["accuracy"] == again["accuracy"]
