@@ -97,6 +97,16 @@ def load(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Jo
         raise _explain(error, given, path or Path(FILE)) from None
 
 
+def rates(text: str) -> list[float]:
+    """Learning rates with commas between; UsageError for what `lr` may not be."""
+    try:
+        return [TrainSection.model_validate({"lr": item}).lr for item in text.split(",")]
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = f"'{first['input']}' is no learning rate: {first['msg'].lower()}"
+        raise UsageError(what, "--rates", "write them as in 0.003,0.01") from None
+
+
 def dump(job: Job) -> str:
     """The job as TOML; `load` of it gives the same job."""
     lines = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,34 @@ def test_a_wrong_flag_is_named() -> None:
     with pytest.raises(UserError) as error:
         config.load(flags={"held_out": -1})
     assert error.value.where == "--held-out"
+
+
+@pytest.mark.parametrize("lr", [0, -0.1, math.nan, math.inf, -math.inf, 1e39])
+def test_a_rate_that_moves_nothing_or_has_no_number(lr: float, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train\.lr = ") as error:
+        config.load(flags={"lr": lr})
+    assert error.value.where == "--lr" and error.value.exit_code == 2
+    (tmp_path / "job.toml").write_text(f"[train]\nlr = {lr}\n")
+    with pytest.raises(UserError, match=r"train\.lr = ") as error:
+        config.load(tmp_path / "job.toml")
+    assert error.value.where.endswith("job.toml, [train] lr")
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_rates_or_refused(text: str) -> None:
+    try:
+        found = config.rates(text)
+    except UserError as error:
+        assert error.where == "--rates" and error.exit_code == 2
+        return
+    assert found and all(0 < lr < 3.1e38 for lr in found)
+
+
+def test_rates() -> None:
+    assert config.rates("0.003, 1e-2") == [0.003, 0.01]
+    for wrong in ("", "0.1,", "0.1,x", "nan", "0", "-1", "inf"):
+        with pytest.raises(UserError, match="is no learning rate"):
+            config.rates(wrong)
 
 
 def test_broken_toml_and_no_file(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from mcugrad.errors import DivergedError, LinkError, MismatchError
 from mcugrad.link.line import PortLostError, Timing
 from mcugrad.link.session import Session
 from mcugrad.sources import Samples, Split
-from mcugrad.telemetry import Telemetry
+from mcugrad.telemetry import Checkpoint, Telemetry
 from mcugrad.train import Outcome, Trainer, order, rate
 from tests.link.fake_board import FakeBoard, FakePort
 from tests.link.noise import Noise
@@ -187,6 +187,18 @@ def test_an_exploding_loss_ends_the_run_at_its_step(tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match="the smoothed loss, 5e\\+07, is over 10 times"):
         run.go()
     assert run.losses()[-1] == 1e9 and len(run.losses()) == 31
+
+
+def test_the_good_state_is_from_before_the_divergence(tmp_path: Path) -> None:
+    run, states = Run(tmp_path / "t.sqlite"), dict[int, bytes]()
+    with_losses(run.board, lambda step: 3 - step / 30 if step <= 58 else 60.0)
+    with pytest.raises(DivergedError):
+        run.go(lambda event: states.update({event.get("step", 0): run.board.weights.tobytes()}))
+    log = Telemetry.open(run.path)
+    good, last = log.good_checkpoint(), log.last_checkpoint()
+    log.close()
+    assert last and last.step == 63
+    assert good == Checkpoint(35, states[35]), "the last one that 20 good steps followed"
 
 
 def test_a_resumed_run_has_the_same_judge(tmp_path: Path) -> None:
