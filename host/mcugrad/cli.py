@@ -175,8 +175,8 @@ def modes(
     """Accuracy, RAM and instructions of several schemes in one table; trains on this machine, bit for bit."""
     given = locals()
     flags = {name: given[name] for name in config.FLAGS if name in given}
-    chosen = [float(lr) for lr in rates.split(",")]
-    training_modes.modes(config.load(config_file, flags), schemes.split(","), chosen, Console(width=110))
+    job, chosen = config.load(config_file, flags), config.rates(rates)
+    training_modes.modes(job, schemes.split(","), chosen, Console(width=110))
 
 
 @app.command("import")
