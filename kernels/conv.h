@@ -87,4 +87,8 @@ void mg_conv2d_dw_s32__wide(int32_t *dw, const int16_t *da, const int8_t *x, con
 void mg_depthwise_conv2d_dw_s32__wide(int32_t *dw, const int16_t *da, const int8_t *x,
                                       const mg_conv_params *p);
 
+/* For c <= 4096. */
+void mg_clamp_dx_s16__wide(int16_t *da, const int16_t *dy, const uint8_t *mask, const int32_t *m,
+                           const mg_clamp_params *p);
+
 #endif

@@ -6,8 +6,8 @@
 
 #include "wide.h"
 
-/* Pixels laid out at once; in weight gradients as many as an int32 can sum. */
-enum { BLOCK = 64, FLUSH = 256 };
+/* Pixels laid out at once; in weight gradients: no more than 256, which an int32 can sum. */
+enum { BLOCK = 64, FLUSH = 128 };
 
 static int32_t taps_of(const mg_conv_params *p) {
     return p->kernel_h * p->kernel_w;
@@ -19,16 +19,6 @@ static void transpose(mg_lanes16 *b, const int8_t *w, int32_t columns, int32_t n
     for (int32_t j = 0; j < mg_round_up(columns, MG_LANES); j++)
         for (int32_t k = 0; k < n; k++)
             to[(j / MG_LANES * n + k) * MG_LANES + j % MG_LANES] = j < columns ? w[j * n + k] : 0;
-}
-
-/* One row of a right matrix of n columns and k rows, less `zero`, into its panels. */
-static void put_row(mg_lanes16 *b, const int8_t *x, int32_t n, int32_t k, int32_t zero) {
-    for (int32_t j = 0; j < n; j += MG_LANES, b += k) {
-        int16_t row[MG_LANES] = {0};
-        for (int32_t l = 0; l < mg_min(MG_LANES, n - j); l++)
-            row[l] = (int16_t)(x[j + l] - zero);
-        memcpy(b, row, sizeof row);
-    }
 }
 
 /* The window of output pixel i. */
@@ -56,8 +46,9 @@ static void lay_windows(int32_t *a, const int8_t *x, int32_t from, int32_t n, co
 void mg_conv2d_s8__wide(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
                         const int32_t *m, const mg_conv_params *p) {
     const int32_t size = taps_of(p) * p->in_c, channels = p->out_c, pixels = p->out_h * p->out_w;
-    int32_t a[BLOCK * size], sum[BLOCK * channels];
+    int32_t a[BLOCK * size], sum[BLOCK * channels + MG_LANES];
     mg_lanes16 panels[mg_round_up(channels, MG_LANES) / MG_LANES * size];
+    memset(sum, 0, sizeof sum);
     transpose(panels, w, channels, size);
     for (int32_t i = 0; i < pixels; i += BLOCK) {
         int32_t n = mg_min(BLOCK, pixels - i), at = i * channels;
@@ -86,7 +77,9 @@ void mg_conv2d_dx_s16__wide(int16_t *dx, const int16_t *da, const int8_t *w, con
     mg_lanes16 panels[mg_round_up(channels, MG_LANES) / MG_LANES * size];
     mg_renorm r = mg_renorm_start(dx_scale, da_scale->bits);
     for (int32_t k = 0; k < size; k++)
-        put_row(panels + k, w + (k % p->out_c * taps + k / p->out_c) * channels, channels, size, 0);
+        for (int32_t j = 0; j < channels; j += MG_LANES)
+            mg_load8(panels + j / MG_LANES * size + k,
+                     w + (k % p->out_c * taps + k / p->out_c) * channels + j, channels - j);
     for (int32_t i = 0; i < pixels; i += BLOCK) {
         int32_t n = mg_min(BLOCK, pixels - i);
         for (int32_t k = 0; k < n; k++)
@@ -98,15 +91,35 @@ void mg_conv2d_dx_s16__wide(int16_t *dx, const int16_t *da, const int8_t *w, con
     mg_renorm_end(&r, dx_scale, exp);
 }
 
-/* What tap (ky, kx) of outputs `from` to `from` + n - 1 reads. */
-static void lay_tap(mg_lanes16 *b, const int8_t *x, int32_t from, int32_t n, int32_t ky, int32_t kx,
-                    const mg_conv_params *p) {
-    memset(b, 0, (size_t)(n * mg_round_up(p->in_c, MG_LANES)) * sizeof(int16_t));
+void mg_clamp_dx_s16__wide(int16_t *da, const int16_t *dy, const uint8_t *mask, const int32_t *m,
+                           const mg_clamp_params *p) {
+    const int32_t channels = p->c, all = mg_round_up(channels, MG_LANES), count = p->n * channels;
+    uint8_t flags[BLOCK * channels + MG_LANES];
+    mg_lanes32 mult[all / MG_LANES];
+    mg_pad32((int32_t *)mult, m, channels);
+    memset(flags, 0, sizeof flags);
+    for (int32_t from = 0; from < count; from += BLOCK * channels) {
+        const int32_t n = mg_min(BLOCK * channels, count - from);
+        mg_unpack_flags(flags, mask + from / 8, n);
+        for (int32_t i = 0; i < n; i += channels)
+            for (int32_t c = 0; c < channels; c += MG_LANES) {
+                mg_lanes16 lanes;
+                mg_load16(&lanes, dy + from + i + c, channels - c);
+                mg_clamp_lanes(&lanes, flags + i + c, mult + c / MG_LANES);
+                mg_store16(da + from + i + c, &lanes, channels - c);
+            }
+    }
+}
+
+/* n windows from that of output pixel `from` on, each a row of a right matrix, into its panels. */
+static void lay_panels(mg_lanes16 *b, const int8_t *x, int32_t from, int32_t n, const mg_conv_params *p) {
+    const int32_t size = taps_of(p) * p->in_c, all = mg_round_up(size, MG_LANES);
+    mg_lanes32 row[all / MG_LANES];
+    memset(row, 0, sizeof row);
     for (int32_t i = 0; i < n; i++) {
-        int32_t iy = (from + i) / p->out_w * p->stride - p->pad + ky;
-        int32_t ix = (from + i) % p->out_w * p->stride - p->pad + kx;
-        if (iy >= 0 && iy < p->in_h && ix >= 0 && ix < p->in_w)
-            put_row(b + i, x + mg_in_at(iy, ix, p), p->in_c, n, p->zero_in);
+        lay_window((int32_t *)row, x, from + i, p);
+        for (int32_t j = 0; j < all / MG_LANES; j++)
+            b[j * n + i] = __builtin_convertvector(row[j], mg_lanes16);
     }
 }
 
@@ -118,30 +131,31 @@ static void widen(int32_t *a, const int16_t *da, int32_t n, int32_t channels) {
             a[i * all + c] = c < channels ? da[i * channels + c] : 0;
 }
 
-/* One tap: total[co][ci]. */
-static void tap_gradient(int64_t *total, const int16_t *da, const int8_t *x, int32_t ky, int32_t kx,
+/* sum[co][tap][ci] over output pixels `from` to `from` + n - 1. */
+static void sum_products(int32_t *sum, const int16_t *da, const int8_t *x, int32_t from, int32_t n,
                          const mg_conv_params *p) {
-    const int32_t rows = mg_round_up(p->out_c, MG_ROWS), pixels = p->out_h * p->out_w;
-    int32_t a[FLUSH * rows], sum[p->out_c * p->in_c];
-    mg_lanes16 b[FLUSH * mg_round_up(p->in_c, MG_LANES) / MG_LANES];
-    memset(total, 0, (size_t)(p->out_c * p->in_c) * sizeof *total);
-    for (int32_t i = 0; i < pixels; i += FLUSH) {
-        int32_t n = mg_min(FLUSH, pixels - i);
-        widen(a, da + i * p->out_c, n, p->out_c);
-        lay_tap(b, x, i, n, ky, kx, p);
-        mg_product(sum, (mg_left){a, 1, rows}, b, p->out_c, n, p->in_c);
-        for (int32_t k = 0; k < p->out_c * p->in_c; k++)
-            total[k] += sum[k];
-    }
+    const int32_t rows = mg_round_up(p->out_c, MG_ROWS), size = taps_of(p) * p->in_c;
+    int32_t a[n * rows];
+    mg_lanes16 b[n * mg_round_up(size, MG_LANES) / MG_LANES];
+    widen(a, da + from * p->out_c, n, p->out_c);
+    lay_panels(b, x, from, n, p);
+    mg_product(sum, (mg_left){a, 1, rows}, b, p->out_c, n, size);
 }
 
 void mg_conv2d_dw_s32__wide(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p) {
-    int64_t total[p->out_c * p->in_c];
-    for (int32_t tap = 0; tap < taps_of(p); tap++) {
-        tap_gradient(total, da, x, tap / p->kernel_w, tap % p->kernel_w, p);
-        for (int32_t co = 0; co < p->out_c; co++)
-            mg_saturate_all(dw + (co * taps_of(p) + tap) * p->in_c, total + co * p->in_c, p->in_c);
+    const int32_t count = p->out_c * taps_of(p) * p->in_c, pixels = p->out_h * p->out_w;
+    if (pixels <= FLUSH) {
+        sum_products(dw, da, x, 0, pixels, p);
+        return;
     }
+    int64_t total[count];
+    memset(total, 0, sizeof total);
+    for (int32_t i = 0; i < pixels; i += FLUSH) {
+        sum_products(dw, da, x, i, mg_min(FLUSH, pixels - i), p);
+        for (int32_t k = 0; k < count; k++)
+            total[k] += dw[k];
+    }
+    mg_saturate_all(dw, total, count);
 }
 
 #endif

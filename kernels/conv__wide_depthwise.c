@@ -6,7 +6,7 @@
 
 #include "wide.h"
 
-/* Outputs whose sums are in registers at once. */
+/* Outputs whose sums are in registers at once; pixels that an int32 can sum, a row at least. */
 enum { TOGETHER = 4, FLUSH = 256 };
 
 /* Where windows of `kernel` taps, `stride` apart, make out_h x out_w outputs. */
@@ -28,13 +28,13 @@ static grid grid_of(int32_t out_h, int32_t out_w, int32_t stride, const mg_conv_
 /* n channels of all pixels of x, from channel 0 of x on; zeros around them. */
 static void fill(mg_lanes16 *map, const grid *g, const int8_t *x, int32_t n, const mg_conv_params *p) {
     memset(map, 0, (size_t)(g->height * g->width) * sizeof *map);
-    int32_t rows = mg_min(p->in_h, g->height - p->pad), columns = mg_min(p->in_w, g->width - p->pad);
+    const int32_t rows = mg_min(p->in_h, g->height - p->pad), columns = mg_min(p->in_w, g->width - p->pad);
+    const int16_t zero = (int16_t)p->zero_in;
     for (int32_t iy = 0; iy < rows; iy++)
         for (int32_t ix = 0; ix < columns; ix++) {
-            int16_t *to = (int16_t *)(map + (iy + p->pad) * g->width + ix + p->pad);
-            const int8_t *from = x + mg_in_at(iy, ix, p);
-            for (int32_t l = 0; l < n; l++)
-                to[l] = (int16_t)(from[l] - p->zero_in);
+            mg_lanes16 *to = map + (iy + p->pad) * g->width + ix + p->pad;
+            mg_load8(to, x + mg_in_at(iy, ix, p), n);
+            *to -= zero; /* lanes from n on are never stored */
         }
 }
 
@@ -47,17 +47,18 @@ static void spread(mg_lanes16 *map, const grid *g, const int16_t *da, int32_t n,
             int32_t at_y = oy * p->stride + p->kernel_h - 1 - p->pad;
             int32_t at_x = ox * p->stride + p->kernel_w - 1 - p->pad;
             if (at_y >= 0 && at_y < g->height && at_x >= 0 && at_x < g->width)
-                memcpy(map + at_y * g->width + at_x, da + mg_out_at(oy, ox, p), (size_t)n * sizeof *da);
+                mg_load16(map + at_y * g->width + at_x, da + mg_out_at(oy, ox, p), n);
         }
 }
 
 /* n channels of all taps, in reverse order if `flip`. */
 static void load_taps(mg_lanes32 *taps, const int8_t *w, int32_t n, int flip, const mg_conv_params *p) {
     const int32_t count = p->kernel_h * p->kernel_w;
-    memset(taps, 0, (size_t)count * sizeof *taps);
-    for (int32_t i = 0; i < count; i++)
-        for (int32_t l = 0; l < n; l++)
-            ((int32_t *)(taps + i))[l] = w[(flip ? count - 1 - i : i) * p->in_c + l];
+    for (int32_t i = 0; i < count; i++) {
+        mg_lanes16 tap;
+        mg_load8(&tap, w + (flip ? count - 1 - i : i) * p->in_c, n);
+        taps[i] = __builtin_convertvector(tap, mg_lanes32);
+    }
 }
 
 /* sum[oy][ox][channel]: n channels of every window of the map. */
@@ -74,7 +75,7 @@ static void correlate(int32_t *sum, const mg_lanes16 *map, const mg_lanes32 *tap
                     for (int j = 0; j < TOGETHER; j++)
                         s[j] += __builtin_convertvector(x[kx + j * g->stride], mg_lanes32) * *w;
             for (int32_t j = 0; j < mg_min(TOGETHER, g->out_w - ox); j++)
-                memcpy(sum + j * channels, s + j, (size_t)n * sizeof *sum);
+                mg_store_sums(sum + j * channels, s + j, n);
             sum -= ox + TOGETHER > g->out_w ? (ox + TOGETHER - g->out_w) * channels : 0;
         }
 }
@@ -82,9 +83,10 @@ static void correlate(int32_t *sum, const mg_lanes16 *map, const mg_lanes32 *tap
 void mg_depthwise_conv2d_s8__wide(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w,
                                   const int32_t *b, const int32_t *m, const mg_conv_params *p) {
     const grid g = grid_of(p->out_h, p->out_w, p->stride, p);
-    int32_t sum[g.out_h * g.out_w * p->out_c];
+    int32_t sum[g.out_h * g.out_w * p->out_c + MG_LANES];
     mg_lanes16 map[g.height * g.width];
     mg_lanes32 taps[g.kernel_h * g.kernel_w];
+    memset(sum + g.out_h * g.out_w * p->out_c, 0, MG_LANES * sizeof *sum);
     for (int32_t c = 0; c < p->in_c; c += MG_LANES) {
         int32_t n = mg_min(MG_LANES, p->in_c - c);
         fill(map, &g, x + c, n, p);
@@ -126,7 +128,6 @@ static void tap_gradient(int64_t *total, const mg_lanes16 *da, const mg_lanes16 
     }
 }
 
-/* For out_w <= FLUSH. */
 void mg_depthwise_conv2d_dw_s32__wide(int32_t *dw, const int16_t *da, const int8_t *x,
                                       const mg_conv_params *p) {
     const grid g = grid_of(p->out_h, p->out_w, p->stride, p);
@@ -135,9 +136,8 @@ void mg_depthwise_conv2d_dw_s32__wide(int32_t *dw, const int16_t *da, const int8
     for (int32_t c = 0; c < p->in_c; c += MG_LANES) {
         int32_t n = mg_min(MG_LANES, p->in_c - c);
         fill(map, &g, x + c, n, p);
-        memset(gradient, 0, sizeof gradient);
         for (int32_t i = 0; i < g.out_h * g.out_w; i++)
-            memcpy(gradient + i, da + i * p->in_c + c, (size_t)n * sizeof *da);
+            mg_load16(gradient + i, da + i * p->in_c + c, n);
         for (int32_t tap = 0; tap < g.kernel_h * g.kernel_w; tap++) {
             tap_gradient(total, gradient, map + tap / g.kernel_w * g.width + tap % g.kernel_w, &g);
             mg_saturate_all(dw + tap * p->in_c + c, total, n);

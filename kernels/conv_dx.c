@@ -15,6 +15,10 @@ static void clamp8(int16_t *da, const int16_t *dy, uint32_t bits, const int32_t 
 
 void mg_clamp_dx_s16(int16_t *da, const int16_t *dy, const uint8_t *mask, const int32_t *m,
                      const mg_clamp_params *p) {
+    if (MG_WIDE && p->c <= 4096) {
+        mg_clamp_dx_s16__wide(da, dy, mask, m, p);
+        return;
+    }
     const int32_t n = p->n, channels = p->c;
     for (int32_t i = 0; i < n; i++, da += channels, dy += channels) {
         int32_t c = 0, at = i * channels;

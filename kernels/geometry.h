@@ -37,7 +37,7 @@ static inline int mg_pointwise(const mg_conv_params *p) {
     return p->kernel_h * p->kernel_w * p->stride == 1 && p->pad == 0;
 }
 
-/* What the kernels for wide vectors take: their operands lie on the stack, 6 MB at most. */
+/* What the kernels for wide vectors take: their operands lie on the stack, 5 MB at most. */
 static inline int mg_wide_matrix(const mg_conv_params *p) {
     int32_t taps = p->kernel_h * p->kernel_w, most = 1 << 11;
     return p->in_c <= most && p->out_c <= most && taps <= 128 && taps * p->in_c <= 2 * most &&
@@ -47,7 +47,8 @@ static inline int mg_wide_matrix(const mg_conv_params *p) {
 static inline int mg_wide_depthwise(const mg_conv_params *p) {
     int32_t pixels = (p->in_h + 2 * p->kernel_h) * (p->in_w + 2 * p->kernel_w + 4 * p->stride);
     int small = p->in_h <= 256 && p->in_w <= 256 && p->kernel_h <= 32 && p->kernel_w <= 32 && p->stride <= 8;
-    return small && pixels <= 1 << 15 && p->in_h * p->in_w * p->in_c <= 1 << 19;
+    int padded = p->pad < p->kernel_h && p->pad < p->kernel_w && p->out_w <= 256;
+    return small && padded && pixels <= 1 << 15 && p->in_h * p->in_w * p->in_c <= 1 << 19;
 }
 
 /* What the four-channel kernels take. */
