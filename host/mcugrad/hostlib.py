@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import count
 from pathlib import Path
 
 from mcugrad.errors import InternalError, UserError
@@ -16,6 +17,7 @@ from mcugrad.errors import InternalError, UserError
 # No contraction: a fused multiply-add would change the bits.
 ARITHMETIC = ["-O3", "-ffp-contract=off"]
 FLAGS = ["-std=c11", "-fPIC", "-Wall", "-Wextra", "-Werror", *ARITHMETIC]
+_numbers = count()
 
 
 def build_library(
@@ -25,10 +27,12 @@ def build_library(
     defines: Iterable[str] = (),
     flags: Iterable[str] = (),
 ) -> ctypes.CDLL:
-    """Compile C sources (or objects) into `out` and load it; one made before under that name stays as it is
-    where it is loaded. Raises UserError without gcc, InternalError if it refuses."""
-    _compile(["-shared", *_options(includes, defines, flags), *map(str, sources)], out)
-    return ctypes.CDLL(str(out))
+    """Compile C sources or objects into `out` and load it, with variables of its own even if one of that name
+    is loaded. Raises UserError without gcc, InternalError if it refuses."""
+    part = _compile(["-shared", *_options(includes, defines, flags), *map(str, sources)], out)
+    library = ctypes.CDLL(str(part))  # the loader knows libraries by name
+    part.replace(out)
+    return library
 
 
 def build_object(
@@ -44,7 +48,7 @@ def build_object(
     parts = [machine(), repr(options).encode(), *(path.read_bytes() for path in read)]
     out = folder / f"{hashlib.sha256(b''.join(parts)).hexdigest()[:20]}.o"
     if not out.exists():
-        _compile(["-r", "-nostdlib", *options, *map(str, sources)], out)
+        _compile(["-r", "-nostdlib", *options, *map(str, sources)], out).replace(out)
     return out
 
 
@@ -75,12 +79,12 @@ def _options(includes: Iterable[Path], defines: Iterable[str], flags: Iterable[s
     return [*FLAGS, *(f"-I{i}" for i in includes), *(f"-D{d}" for d in defines), *flags]
 
 
-def _compile(arguments: list[str], out: Path) -> None:
-    """Whole or not at all: other processes may want the same file."""
+def _compile(arguments: list[str], out: Path) -> Path:
+    """The result under a name of its own, to be renamed to `out`, which other processes may be making too."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_suffix(f".{os.getpid()}{out.suffix}")
+    part = out.with_suffix(f".{os.getpid()}-{next(_numbers)}{out.suffix}").resolve()
     command = [compiler(), *arguments, "-o", str(part)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise InternalError(f"gcc refuses our C:\n{' '.join(command)}\n{done.stderr}")
-    part.replace(out)
+    return part
