@@ -51,7 +51,7 @@ Dump = Annotated[
     str | None, typer.Option(help="Print one stage: import, differentiate, optimise, calibrate, plan.")
 ]
 Update = Annotated[bool, typer.Option("--update", help="Renew the stored baselines.")]
-Schemes = Annotated[str, typer.Option(help="Schemes, with commas between.")]
+Schemes = Annotated[str, typer.Option(help="Schemes, with commas between; default: one of each kind.")]
 Rates = Annotated[str, typer.Option(help="Learning rates to choose from, with commas between.")]
 Only = Annotated[str, typer.Option(help="Only cases whose name has this in it.")]
 
@@ -161,6 +161,7 @@ def bench(board: BoardId = None, only: Only = "", update: Update = False) -> Non
 @app.command()
 def modes(
     model: Model = None,
+    channels: Channels = None,
     data: Data = None,
     board: BoardId = None,
     epochs: Epochs = None,
@@ -169,14 +170,16 @@ def modes(
     held_out: HeldOut = None,
     seed: Seed = None,
     config_file: ConfigFile = None,
-    schemes: Schemes = training_modes.SCHEMES,
+    schemes: Schemes = "",
     rates: Rates = training_modes.RATES,
+    out: Annotated[Path, typer.Option(help="Folder that keeps the rows.")] = training_modes.FOLDER,
 ) -> None:
-    """Accuracy, RAM and instructions of several schemes in one table; trains on this machine, bit for bit."""
+    """Accuracy, RAM and instructions of several schemes in one table. Goes on where it stopped."""
     given = locals()
-    flags = {name: given[name] for name in config.FLAGS if name in given}
+    flags = {name: given[name] for name in config.FLAGS if name in given and name != "out"}
     job, chosen = config.load(config_file, flags), config.rates(rates)
-    training_modes.modes(job, schemes.split(","), chosen, Console(width=110))
+    wanted = schemes.split(",") if schemes else training_modes.default_schemes(job.model.name)
+    training_modes.modes(job, wanted, chosen, Console(width=130), out)
 
 
 @app.command("import")

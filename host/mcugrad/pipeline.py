@@ -90,14 +90,16 @@ def compile_model(
     ranking: Ranking | None = None,
     update: Update = "8.8",
     seed: int = 0,
+    lay: Callable[[Graph, Plan, Board], Fit] = fit,
 ) -> Compiled:
     """Quantised graph -> checked, planned C. UserError for a bad scheme, OutOfMemoryError if it does not fit.
 
     dump(stage, text) receives every stage: import, differentiate, optimise, calibrate, plan, emit.
+    lay: fit, or plan.fit.lay, which lets pass what does not fit.
     """
     graph = training_graph(forward, scheme, dump, ranking, update, seed)
     placed = check(graph, plan(graph))
-    space = fit(graph, placed, board)
+    space = lay(graph, placed, board)
     emitted = emit(graph, placed)
     texts = {"plan": describe(graph, placed, space)} | {f"emit/{k}": t for k, t in emitted.files.items()}
     if dump:

@@ -45,6 +45,15 @@ class Fit:
 
 def fit(graph: Graph, plan: Plan, board: Board) -> Fit:
     """Lay the parts into the board's regions; OutOfMemoryError says by how much, and what is alive."""
+    laid = lay(graph, plan, board)
+    for region in laid.regions:
+        if region.used > region.memory.size:
+            raise _too_large(graph, plan, board, region)
+    return laid
+
+
+def lay(graph: Graph, plan: Plan, board: Board) -> Fit:
+    """The same without the check."""
     state = state_bytes(graph)
     marks = MARK * (len(plan.order) + 1)
     parts = {
@@ -56,9 +65,6 @@ def fit(graph: Graph, plan: Plan, board: Board) -> Fit:
         "arena": (plan.arena_bytes, board.place["arena"]),
     }
     regions = tuple(Region(m, _inside(board, m, parts)) for m in board.regions)
-    for region in regions:
-        if region.used > region.memory.size:
-            raise _too_large(graph, plan, board, region)
     return Fit(regions, FIRMWARE[board.chip] + RING + marks + state, plan.arena_bytes, board.stack)
 
 

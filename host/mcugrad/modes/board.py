@@ -1,0 +1,80 @@
+"""Which board a scheme fits, and what its steps cost there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mcugrad import boards, pipeline
+from mcugrad.build import Size, build, size
+from mcugrad.codegen.c import write
+from mcugrad.config import Job
+from mcugrad.errors import InternalError, OutOfMemoryError
+from mcugrad.ir import Graph
+from mcugrad.link.identity import Expected
+from mcugrad.link.ports import emulated
+from mcugrad.link.session import Session
+from mcugrad.modes.rows import Cost
+from mcugrad.modes.training import Probe
+from mcugrad.passes.schemes import Ranking
+from mcugrad.pipeline import Compiled
+from mcugrad.plan.fit import fit, lay
+
+LARGEST = "nucleo_h743zi2"
+
+
+def smallest(job: Job, forward: Graph, scheme: str, ranking: Ranking | None) -> tuple[str | None, Compiled]:
+    """The job's board, or the largest one where the scheme does not fit it, or None where it fits neither."""
+    update, seed = job.train.update, job.data.seed
+    compiled = pipeline.compile_model(
+        forward, scheme, boards.load(LARGEST), ranking=ranking, update=update, seed=seed, lay=lay
+    )
+    for board in (job.board.id, LARGEST):
+        try:
+            space = fit(compiled.graph, compiled.plan, boards.load(board))
+        except OutOfMemoryError:
+            continue
+        return board, replace(compiled, fit=space)
+    return None, compiled
+
+
+def planned(compiled: Compiled) -> Cost:
+    """What a scheme without a board would take."""
+    return Cost(compiled.fit.statics, compiled.fit.arena, compiled.fit.stack)
+
+
+def counted(compiled: Compiled, board: str, probes: Sequence[Probe], folder: Path) -> Cost:
+    """RAM with the high-water mark of the stack, and mean instructions of the probes, on the emulated board.
+
+    InternalError if a step ends with other weights there than it did here.
+    """
+    elf = build(board, write(compiled.emitted, folder / "gen"), folder)
+    space = size(elf, boards.load(board))
+    m = compiled.manifest
+    sizes = (m["input"]["bytes"], m["state_bytes"], m["arena_bytes"], compiled.fit.statics)
+    expected = Expected(board, m["model"], m["hash"], *sizes)
+    session = Session.connect(emulated(board, elf), boards.load(board).baud, expected, elf)
+    try:
+        session.control({"cmd": "watch", "symbol": "mg_step"})
+        stack = max(_take(session, i, probe) for i, probe in enumerate(probes))
+        counters = session.control({"cmd": "counters"})
+    finally:
+        session.close()
+    return _figures(space, counters, stack)
+
+
+def _take(session: Session, i: int, probe: Probe) -> int:
+    """One step from the probe's weights -> the stack's high-water mark."""
+    session.write_state(probe.before, applied=i)
+    result = session.train(i + 1, probe.x.tobytes(), probe.label, probe.lr)
+    if session.read_state() != probe.after:
+        raise InternalError(f"step {i + 1} left other weights on the emulated board than on this machine")
+    return int(result["stack_high"])
+
+
+def _figures(space: Size, counters: dict[str, Any], stack: int) -> Cost:
+    steps = [call["instructions"] for call in counters["calls"]]
+    high = max(stack, counters["stack"]["bytes"])
+    return Cost(space.static, space.arena, high, round(sum(steps) / len(steps)))
