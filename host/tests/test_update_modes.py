@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mcugrad import boards, interp
+from mcugrad.codegen.params import state_tensors
 from mcugrad.config import UPDATES, Update
 from mcugrad.frontend import emit, models
 from mcugrad.ir import Graph, Quant
@@ -124,6 +125,26 @@ def test_a_restored_state_draws_the_same_numbers(tmp_path: Path) -> None:
             model.step(sample(compiled.forward, step), step % 5, 0.05)
         ends.append(model.state_bytes())
     assert ends[0] == ends[1] != saved
+
+
+def test_a_board_that_was_reset_goes_on_alike(tmp_path: Path) -> None:
+    """A step that is asked for twice, because its answer was lost, counts once."""
+    pytest.importorskip("unicorn")
+    from tests import test_emulated_board as on_board
+
+    made, ends, saved = on_board.image(of_int8(), tmp_path), [], b""
+    for first in (1, 4):
+        board = on_board.session(made)
+        if saved:
+            board.write_state(saved, first - 1)
+        for step in range(first, 7):
+            for _ in range(2):
+                board.train(step, sample(made[0].forward, step).tobytes(), step % 5, 0.05)
+            saved = board.read_state() if step == 3 else saved
+        ends.append(board.read_state())
+        board.close()
+    assert ends[0] == ends[1] != saved
+    assert state_tensors(ends[0], made[0].manifest)["steps"] == 6
 
 
 def test_a_step_without_update_draws_nothing(tmp_path: Path) -> None:
