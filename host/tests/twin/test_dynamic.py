@@ -6,16 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from mcugrad import boards, interp
+from mcugrad import boards, interp, ops
 from mcugrad.codegen.c import write
 from mcugrad.hostmodel import HostModel
 from mcugrad.ir import Graph
 from mcugrad.ir.graph import Array
-from mcugrad.ops.dynamic import packed
+from mcugrad.ops.dynamic import ONE, active_count, packed
 from mcugrad.passes.dynamic import WORST
 from mcugrad.pipeline import compile_model, training_graph
 from mcugrad.twin import Twin
+from mcugrad.twin.dynamic import DYNAMIC
 from tests.networks import sample, small
 
 SCHEMES = ["dynamic full", "dynamic:1/16..1 last-7", "dynamic:1/3..2/3 5 3:1/2 4:1/3 6:1 9:1/4"]
@@ -126,12 +128,31 @@ def test_zero_gradients_move_nothing(tmp_path: Path) -> None:
     """A head of zeros sends no gradient back; the lowest channels are then the active ones."""
     forward = small(6)
     forward = forward.with_params({"head.w": np.zeros_like(forward.params["head.w"].data)})
-    graph = training_graph(forward, "dynamic last-3")
-    before = interp.initial_state(graph)
-    env, after = interp.run(graph, {"x": sample(forward, 0)} | interp.scalars(1, 0.5), before)
+    compiled = compile_model(forward, "dynamic last-3", boards.load("nucleo_f746zg"))
+    before, x = interp.initial_state(compiled.graph), sample(forward, 0)
+    env, after = interp.run(compiled.graph, {"x": x} | interp.scalars(1, 0.5), before)
     chosen = env["b2.pw1.active"]
     assert chosen[1 : 1 + chosen[0]].tolist() == list(range(chosen[0]))
     assert all(np.array_equal(before[n], after[n]) for n in before if n.startswith("b2") and ".w" in n)
+    twin = Twin(compiled.graph)
+    twin.step(x[None], np.array([1]), 0.5)
+    model = HostModel(write(compiled.emitted, tmp_path / "gen"), tmp_path / "model.so")
+    model.step(x, 1, 0.5)
+    for state in (twin.state(), model.state()):
+        assert all(np.array_equal(value, after[name]) for name, value in state.items())
+
+
+@pytest.mark.parametrize("c", [1, 3, 4, 5, 33, 640])
+@pytest.mark.parametrize("share", [1, ONE // 8, ONE // 2, ONE])
+def test_top_channels_with_ties(c: int, share: int) -> None:
+    for most in {active_count(share, c), c}:
+        for top in (0, 1, 3, 1 << 30):
+            norms = np.random.default_rng(c + share).integers(0, top + 1, (3, c))
+            shares = torch.full((3, 1), float(share))
+            (found,) = DYNAMIC["top_channels"](torch.from_numpy(norms).double(), shares, most=most)
+            for row, places in zip(norms, found.numpy(), strict=True):
+                (expected,) = ops.get("top_channels").ref(row, np.array([share]), most=most)
+                assert np.array_equal(places, expected)
 
 
 def test_copies_of_a_sample_are_that_sample() -> None:
