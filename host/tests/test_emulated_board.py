@@ -64,12 +64,6 @@ def assert_same_training(made: Image, steps: int, lr: float, x: Callable[[int], 
         assert np.array_equal(value, state[name]), name
 
 
-def test_default_model_100_steps(tmp_path: Path) -> None:
-    x = images("paper-digits")
-    compiled = compile_model(models.load("digits-tiny", 10), "10kb", boards.load(BOARD))
-    assert_same_training(image(compiled, tmp_path), 100, 0.01, lambda i: x[i], tmp_path)
-
-
 def test_mcunet_10_steps(tmp_path: Path) -> None:
     x = images("flowers102")
     compiled = compile_model(models.load("mcunet-5fps", 10), "49kb", boards.load(BOARD))

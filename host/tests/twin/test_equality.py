@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import numpy as np
@@ -26,7 +25,6 @@ from tests.models import paper_model, photos
 from tests.networks import Net, sample, small
 
 SCHEMES = ["full", "head-only", "bias-only", "last-4", "5 3:1/2 4:1/3 6:1 9:1/4", "2 5:1/2 8:1/3"]
-LONG = bool(os.environ.get("MCUGRAD_LONG"))  # as many steps as the project promises: a minute
 
 
 def assert_equal_steps(
@@ -111,9 +109,9 @@ def test_default_model() -> None:
     pytest.importorskip("sklearn")
     x = codes(load("paper-digits").x_train)
     graph = training_graph(models.load("digits-tiny", 10), "10kb")
-    assert_equal_steps(graph, 1000 if LONG else 100, 0.02, lambda i: x[i], every=10)
+    assert_equal_steps(graph, 100, 0.02, lambda i: x[i], every=10)
 
 
 def test_paper_model() -> None:
     graph, x = training_graph(paper_model("mcunet-5fps"), "99kb"), photos("flowers102")
-    assert_equal_steps(graph, 100 if LONG else 5, 0.002, lambda i: x[i], every=4)
+    assert_equal_steps(graph, 5, 0.002, lambda i: x[i], every=4)
