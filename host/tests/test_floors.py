@@ -23,12 +23,12 @@ FLOORS = [
     {"train", "view", "custom", "doctor"},
     {"prepare", "twin"},
     {"run", "bench", "study"},
-    {"modes"},
+    {"modes", "search"},
     {"cli"},
     {"__main__"},
 ]
-TORCH = {"frontend/from_torch.py", "frontend/pretrain.py"} | {
-    f"twin/{name}.py" for name in "backward draws dynamic engine fixed forward real study sums update".split()
+TORCH = {"frontend/from_torch.py", "frontend/pretrain.py", "search/short.py"} | {
+    f"twin/{name}.py" for name in "backward draws dynamic engine fixed forward real sums update".split()
 }
 
 

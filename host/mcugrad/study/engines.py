@@ -17,7 +17,7 @@ from mcugrad.ir import Graph
 from mcugrad.ir.graph import Array
 from mcugrad.plan.memory import plan
 from mcugrad.study.case import Case
-from mcugrad.twin.engine import Twin
+from mcugrad.twin.engine import Twin, chosen
 from mcugrad.twin.front import split
 
 TOGETHER = 16  # images that the twin judges at once: small enough for the cache
@@ -80,7 +80,7 @@ class Torch:
 
     def __init__(self, graph: Graph, case: Case, device: str) -> None:
         self.front, rest = split(graph)
-        self._twin = Twin(rest, device, case.gradients, case.qas, case.momentum)
+        self._twin = Twin(rest, chosen(device), case.gradients, case.qas, case.momentum)
 
     def step(self, rows: Rows, labels: Array, lr: float) -> Array:
         return self._twin.step(rows, labels, lr)[0]

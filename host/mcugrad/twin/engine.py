@@ -186,6 +186,11 @@ class Twin:
         return self._array(loss, env[loss])[:, 0], self._array(predicted, env[predicted])[:, 0]
 
 
+def chosen(device: str) -> str:
+    """The device, for "auto" a GPU where there is one."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
 def _agreed(states: Tensor) -> Tensor:
     """The samples' scale states -> the next step's: largest growth; exp and bits are the last sample's."""
     new: Tensor = states.amax(0)
