@@ -71,7 +71,7 @@ def test_each_mode_steps_on_the_board_as_on_the_host(job: Job, scheme: str, tmp_
 
 
 def test_dynamic_gradients_cost_fewer_instructions(job: Job, tmp_path: Path) -> None:
-    static, dynamic = modes.modes(job, ["full", "dynamic full"], [0.01], quiet(), tmp_path)
+    static, dynamic = modes.modes(job, ["full", "dynamic:1/8..1/2 full"], [0.01], quiet(), tmp_path)
     assert static.cost.instructions and dynamic.cost.instructions
     assert dynamic.cost.instructions < 0.9 * static.cost.instructions
     assert dynamic.cost.ram < static.cost.ram

@@ -33,7 +33,15 @@ def default_schemes(model: str) -> list[str]:
     middle one of the model's schemes, and the first and the last of these with dynamic gradients (Deutel)."""
     table = list(SCHEMES.get(model, {})) or ["last-3"]
     sparse = table[len(table) // 2]
-    return ["full", "last-6", "bias-only", "head-only", sparse, f"dynamic {sparse}", "dynamic full"]
+    return [
+        "full",
+        "last-6",
+        "bias-only",
+        "head-only",
+        sparse,
+        f"dynamic:1/8..1 {sparse}",
+        "dynamic:1/8..1 full",
+    ]
 
 
 def modes(

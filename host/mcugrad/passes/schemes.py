@@ -17,7 +17,7 @@ from mcugrad.ir.graph import Array, Graph, Node
 
 Ranking = Mapping[int, Array]  # convolution -> a score for each of its input channels, the largest train
 Shares = tuple[Fraction, Fraction]  # the least and the most
-DYNAMIC: Shares = (Fraction(1, 8), Fraction(1, 2))
+DYNAMIC: Shares = (Fraction(1, 8), Fraction(1))
 _NUMBER = r"\d{1,4}"
 _SHARE = r"\d{1,4}(?:/[1-9]\d{0,3})?"
 
@@ -163,7 +163,7 @@ def _dynamic(text: str) -> tuple[Shares | None, str]:
         return None, text
     match = re.fullmatch(rf"dynamic(?::({_SHARE})\.\.({_SHARE}))?\s+(\S.*)", text)
     if not match:
-        raise UserError(f"unreadable scheme '{text}'", "--scheme", "write 'dynamic:1/8..1/2 last-6'")
+        raise UserError(f"unreadable scheme '{text}'", "--scheme", "write 'dynamic:1/8..1 last-6'")
     least, most = (Fraction(s) for s in match.groups()[:2]) if match[1] else DYNAMIC
     if not 0 < least <= most <= 1:
         raise UserError(f"shares {least}..{most}", f"scheme '{text}'", "keep them to 0 < least <= most <= 1")

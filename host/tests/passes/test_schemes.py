@@ -163,7 +163,7 @@ def test_parse_and_index() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("dynamic full", (Fraction(1, 8), Fraction(1, 2))),
+        ("dynamic full", (Fraction(1, 8), Fraction(1))),
         ("Dynamic:1/4..1 last-1", (Fraction(1, 4), Fraction(1))),
         ("dynamic:1..1  1 0:1/4", (Fraction(1), Fraction(1))),
     ],
