@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mcugrad.config import TrainSection
+from mcugrad.divergence import Divergence
 from mcugrad.ir.graph import Array
 from mcugrad.sources import open_source
 from mcugrad.study.case import Case
@@ -32,6 +33,7 @@ class Progress:
     accuracy, judged_loss: before and after each source; loss: mean over each epoch's steps.
     """
 
+    classes: int
     phase: int = 0
     epoch: int = 0
     accuracy: list[list[float]] = field(default_factory=list)
@@ -52,11 +54,11 @@ def run(
 ) -> dict[str, Any]:
     """Train and judge -> accuracy and mean loss on the judging images, before and after each source.
 
-    A loss that is not finite ends it, with the figures up to there. kept: a file to go on from after a kill;
+    A training that diverges ends, with the figures up to there. kept: a file to go on from after a kill;
     it is written after each epoch and removed at the end.
     """
     classes = len(open_source(case.sources[0]).classes)
-    learner, progress = engine(case, classes, device), Progress()
+    learner, progress = engine(case, classes, device), Progress(classes)
     if kept and kept.is_file():
         _load(kept, learner, progress)
     while progress.phase < len(case.sources):
@@ -100,18 +102,20 @@ def _judge(learner: Engine, part: Part, progress: Progress, first: bool) -> None
 
 
 def _epoch(case: Case, learner: Engine, part: Part, progress: Progress) -> float:
-    """Mean loss of the steps; not finite as soon as one is not."""
+    """Mean loss of the steps; not a number where they diverge."""
     count, epoch = len(part), progress.epoch
     plan = TrainSection(epochs=case.epochs[progress.phase], lr=case.lr)
+    watch = Divergence(progress.classes, progress.judged_loss[-1][0])
     steps = math.ceil(count / case.batch)
     shuffled = np.array(order(case.seed, epoch, count)) + _flips(case, epoch, count)
     total = 0.0
     for step in range(steps):
         rows, labels = part.take(shuffled[step * case.batch : (step + 1) * case.batch])
         lr = rate(epoch * steps + step + 1, plan.epochs * steps, plan)
-        total += float(learner.step(rows, labels, lr).sum(dtype=np.float64))
-        if not math.isfinite(total):
+        losses = learner.step(rows, labels, lr)
+        if watch.at(float(losses.mean())):
             return math.nan
+        total += float(losses.sum(dtype=np.float64))
     return total / count
 
 
