@@ -56,6 +56,7 @@ class Case:
 
 
 DEFAULT = Case("digits-tiny", "10kb", "paper-digits", "nucleo_f746zg", 0.05, 1000, 1000, 100)
+DYNAMIC = Case("digits-tiny", "dynamic:1/8..1 full", "paper-digits", "nucleo_f746zg", 0.2, 60, 60, 20)
 # The F746 lacks 57 KB for this scheme.
 MCUNET = Case("mcunet-5fps", "99kb", "flowers102", "nucleo_h743zi2", 0.012, 100, 20, 20)
 
@@ -167,7 +168,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("case", [DEFAULT, MCUNET], ids=lambda case: f"{case.model}-{case.steps}-steps")
+@pytest.mark.parametrize("case", [DEFAULT, DYNAMIC, MCUNET], ids=lambda c: f"{c.model}-{c.steps}-steps")
 def test_every_bit_is_the_same_in_all_four(case: Case, tmp_path: Path) -> None:
     compiled, split = compiled_case(case)
     gen = write(compiled.emitted, tmp_path / "gen")
