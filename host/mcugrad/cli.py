@@ -18,7 +18,9 @@ from mcugrad.doctor import examine
 from mcugrad.errors import InternalError, McugradError, UserError
 from mcugrad.pipeline import Compiled
 from mcugrad.plan.report import describe
+from mcugrad.search import commands
 from mcugrad.sources import open_source
+from mcugrad.study.command import reproduce
 from mcugrad.telemetry import Telemetry
 from mcugrad.view import view
 
@@ -203,6 +205,10 @@ def doctor() -> None:
         console.print(f"{sign} {f.name:<18} {escape(f.found)}{fix}")
     if any(f.fix and f.needed for f in findings):
         raise typer.Exit(1)
+
+
+for command in (reproduce, commands.contribute, commands.search, commands.compare):
+    app.command()(command)
 
 
 def _job(

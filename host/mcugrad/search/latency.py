@@ -1,0 +1,69 @@
+"""Instructions of a training step, predicted node by node from a table of measured kernels, without C."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from mcugrad import ops
+from mcugrad.errors import InternalError
+from mcugrad.ir import Graph, Node
+from mcugrad.ir.graph import Array
+
+TABLE = Path(__file__).with_name("instructions.json")
+Coefficients = Mapping[str, Sequence[float]]  # kind of node -> instructions per feature
+
+
+def instructions(graph: Graph) -> int:
+    """Predicted instructions of one step on a Cortex-M7; how well is in the table, `held_out`."""
+    return predict(graph, coefficients())
+
+
+def predict(graph: Graph, table: Coefficients) -> int:
+    kinds = [(kind(graph, node), node) for node in graph.nodes]
+    missing = sorted({k for k, _ in kinds if k not in table})
+    if missing:
+        raise InternalError(f"no measured kernel for {', '.join(missing)}: run mcugrad.search.measure")
+    return round(sum(float(features(graph, node) @ np.array(table[k])) for k, node in kinds))
+
+
+def kind(graph: Graph, node: Node) -> str:
+    """Nodes of one kind run the same code: op, kernel size, stride, and whether a mask is written."""
+    words = [node.op]
+    kernel = _kernel(graph, node)
+    if kernel:
+        words.append("x".join(map(str, kernel)))
+    if node.attrs.get("stride", 1) > 1:
+        words.append(f"s{node.attrs['stride']}")
+    if node.op in ("conv2d", "depthwise_conv2d") and len(node.outs) > 1:
+        words.append("masked")
+    return " ".join(words)
+
+
+def features(graph: Graph, node: Node) -> Array:
+    """Multiply-accumulates, elements written, elements read (no params), places written, 1 for the call."""
+    op = ops.get(node.op)
+    ins, outs = ([graph.value(name) for name in names] for names in (node.ins, node.outs))
+    moved = outs or [ins[0]]
+    read = sum(v.size for v in ins if v.name not in graph.params)
+    places = moved[0].size // moved[0].shape[-1]
+    return np.array([op.macs(ins, outs), moved[0].size, read, places, 1.0])
+
+
+@cache
+def coefficients() -> Coefficients:
+    table: Coefficients = json.loads(TABLE.read_text())["kinds"]
+    return table
+
+
+def _kernel(graph: Graph, node: Node) -> tuple[int, ...]:
+    if not node.op.startswith(("conv2d", "depthwise")) or node.op == "conv2d_db":
+        return ()
+    if "kernel" in node.attrs:
+        return tuple(node.attrs["kernel"])
+    shape = graph.value(node.ins[1]).shape
+    return shape[1:3] if node.op.startswith("conv2d") else shape[:2]

@@ -1,0 +1,118 @@
+"""Make the table of latency.py: count instructions on the emulated board, node by node, and fit each kind.
+
+`python -m mcugrad.search.measure` (some minutes; the paper's networks through MCUGRAD_DATA).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections import defaultdict
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from mcugrad import bench, boards, pipeline
+from mcugrad.errors import OutOfMemoryError
+from mcugrad.frontend import models
+from mcugrad.ir.graph import Array
+from mcugrad.passes.schemes import Scheme, convolutions
+from mcugrad.pipeline import Compiled
+from mcugrad.search.latency import TABLE, features, kind, predict
+
+BOARD = "nucleo_h743zi2"  # the kernels are those of every Cortex-M7 board; this one holds the most schemes
+CLASSES = 10
+SHARES = [Fraction(1, n) for n in (8, 4, 2, 1)]
+# Model -> schemes to fit; then schemes to judge the fit by. "random N": drawn by the seed N.
+FITTED = {
+    "mcunet-5fps": ["head-only", "49kb", "148kb", *(f"random {i}" for i in range(4))],
+    "mbv2-w0.35": ["49kb", "138kb", *(f"random {i}" for i in range(3))],
+    "proxyless-w0.3": ["49kb", "148kb", *(f"random {i}" for i in range(3))],
+    "digits-tiny": ["full", "last-6", "random 0", "random 1"],
+}
+HELD_OUT = {
+    "mcunet-5fps": ["74kb", "99kb", "125kb", "random 10", "random 11"],
+    "mbv2-w0.35": ["99kb", "random 10"],
+    "proxyless-w0.3": ["98kb", "random 10"],
+    "digits-tiny": ["10kb", "random 10"],
+}
+_WEIGHT = 0.02  # of a node's own size against that of the largest of its kind
+
+
+def table() -> dict[str, Any]:
+    """Measure, fit, judge."""
+    measured = {case: measure(*case) for case in _cases(FITTED)}
+    rows = defaultdict(list)
+    for compiled, counts in measured.values():
+        for node, count in zip(compiled.plan.order, counts, strict=True):
+            rows[kind(compiled.graph, node)].append((features(compiled.graph, node), count))
+    kinds = {name: fitted(pairs) for name, pairs in sorted(rows.items())}
+    judged = {f"{m} {s}": _judge(*measure(m, s), kinds) for m, s in _cases(HELD_OUT)}
+    errors = [abs(row["error_percent"]) for row in judged.values()]
+    return {
+        "made_by": "python -m mcugrad.search.measure",
+        "features": ["macs", "elements written", "elements read", "places written", "calls"],
+        "fitted_on": [f"{m} {s}" for m, s in _cases(FITTED)],
+        "error_percent": {"mean": round(float(np.mean(errors)), 3), "max": max(errors)},
+        "held_out": judged,
+        "kinds": kinds,
+    }
+
+
+def measure(model: str, scheme: str) -> tuple[Compiled, list[int]]:
+    """A compiled job and the instructions of each node of its plan."""
+    board = boards.load(BOARD)
+    if scheme.startswith("random"):
+        compiled = _random(model, int(scheme.split()[1]))
+    else:
+        compiled = pipeline.compile_job(model, scheme, board, CLASSES)
+    with TemporaryDirectory() as folder:
+        figures = bench.measure_compiled(compiled, BOARD, Path(folder))
+    total = figures["instructions"]["total"]
+    sys.stderr.write(f"{model} {scheme}: {total:,}\n")
+    return compiled, [node["instructions"] for node in figures["nodes"]]
+
+
+def fitted(rows: list[tuple[Array, int]]) -> list[float]:
+    """Least squares, no feature cheaper than nothing; small nodes count less than large ones."""
+    x, y = np.array([f for f, _ in rows]), np.array([count for _, count in rows], np.float64)
+    scale = 1 / np.maximum(y, _WEIGHT * y.max())
+    used = list(range(x.shape[1]))
+    while used:
+        found = np.linalg.lstsq(x[:, used] * scale[:, None], y * scale, rcond=1e-9)[0]
+        if found.min() >= 0:
+            break
+        used.pop(int(found.argmin()))
+    result = np.zeros(x.shape[1])
+    result[used] = found
+    return [float(f"{value:.5g}") for value in result]
+
+
+def _judge(compiled: Compiled, counts: list[int], kinds: dict[str, list[float]]) -> dict[str, Any]:
+    found, true = predict(compiled.graph, kinds), sum(counts)
+    return {"measured": true, "predicted": found, "error_percent": round(100 * (found / true - 1), 3)}
+
+
+def _random(model: str, seed: int) -> Compiled:
+    """A random scheme that fits the board."""
+    drawn, forward = random.Random(f"measure/{model}/{seed}"), models.load(model, CLASSES)
+    count = len(convolutions(forward))
+    while True:
+        layers = [i for i in range(count // 4, count) if drawn.random() < 0.4]
+        scheme = Scheme(drawn.randrange(count), {i: drawn.choice(SHARES) for i in layers})
+        try:
+            return pipeline.compile_model(forward, str(scheme), boards.load(BOARD))
+        except OutOfMemoryError:
+            continue
+
+
+def _cases(schemes: dict[str, list[str]]) -> list[tuple[str, str]]:
+    return [(model, scheme) for model, names in schemes.items() for scheme in names]
+
+
+if __name__ == "__main__":
+    TABLE.write_text(json.dumps(table(), indent=1) + "\n")

@@ -1,0 +1,53 @@
+"""Predicted instructions against those counted on the emulated board, and what a prediction is made of."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from mcugrad import bench
+from mcugrad.errors import InternalError
+from mcugrad.frontend import models
+from mcugrad.passes.schemes import scheme_for
+from mcugrad.pipeline import uncalibrated
+from mcugrad.search.latency import TABLE, instructions, predict
+from mcugrad.search.measure import fitted
+
+
+@pytest.mark.parametrize("case", [bench.Case(*pair) for pair in bench.CASES], ids=lambda case: case.key)
+def test_the_prediction_is_near_what_the_board_counts(case: bench.Case) -> None:
+    if not case.present():
+        pytest.skip(f"{case.model} is not here: set MCUGRAD_DATA")
+    counted = json.loads(bench.BASELINES.read_text())[case.key]["instructions"]["total"]
+    graph = uncalibrated(models.load(case.model, 10), case.scheme)
+    assert instructions(graph) == pytest.approx(counted, rel=0.03)
+
+
+def test_the_table_says_how_far_off_it_is() -> None:
+    table = json.loads(TABLE.read_text())
+    errors = [abs(row["error_percent"]) for row in table["held_out"].values()]
+    assert table["error_percent"]["max"] == max(errors) and table["error_percent"]["mean"] <= 3
+    assert not set(table["held_out"]) & set(table["fitted_on"])
+
+
+def test_more_training_takes_more_instructions() -> None:
+    forward = models.load("digits-tiny", 10)
+    costs = [instructions(uncalibrated(forward, s)) for s in ("0", "0 15:1/4", "0 15:1", "9 9:1 15:1")]
+    assert costs == sorted(set(costs))
+    assert scheme_for(forward, "0").biases == 0
+
+
+def test_a_kind_that_nobody_measured_is_ours_to_mend() -> None:
+    graph = uncalibrated(models.load("digits-tiny", 10), "0")
+    with pytest.raises(InternalError, match=r"avgpool.*mcugrad.search.measure"):
+        predict(graph, {})
+
+
+def test_the_fit_finds_the_costs_that_made_the_counts() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(1, 1000, (30, 5))
+    true = np.array([1.5, 8.0, 0.0, 3.0, 40.0])
+    rows = [(row.astype(float), round(float(row @ true))) for row in x]
+    assert fitted(rows) == pytest.approx(true, rel=0.01, abs=0.05)
