@@ -31,14 +31,13 @@ def _compare(found: Table, what: str, a: tuple[str, str], b: tuple[str, str], ba
     parts = []
     for data in DATA:
         one, other = found.get((data, MCUNET, *a)), found.get((data, MCUNET, *b))
-        if one and other:
-            error = _difference_error(one, other, JUDGED[data])
-            parts.append(f"{data.replace('>', ' → ')} {one.mean - other.mean:+.1f} ± {error:.1f}")
+        for source, name in enumerate(data.split(">") if one and other else []):
+            assert one and other
+            error = _difference_error(one, other, source, JUDGED[data][source])
+            parts.append(f"{name} {one.mean(source) - other.mean(source):+.1f} ± {error:.1f}")
     return [f"- {what} (wanted: {bar}): {'; '.join(parts)}."] if parts else []
 
 
-def _difference_error(a: Cell, b: Cell, count: int) -> float:
-    """Standard error of the difference of two means: of the judging images, and of the seeds if larger."""
-    images = math.hypot(error_bar(a.mean, count), error_bar(b.mean, count))
-    seeds = math.hypot(*(c.spread / math.sqrt(len(c.final)) for c in (a, b)))
-    return max(images / math.sqrt(min(len(a.final), len(b.final))), seeds)
+def _difference_error(a: Cell, b: Cell, source: int, count: int) -> float:
+    """Standard error of the difference of two means, as if other images had judged each."""
+    return math.hypot(*(error_bar(c.mean(source), count) for c in (a, b)))

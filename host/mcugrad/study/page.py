@@ -55,8 +55,9 @@ def _section(data: str, found: Table) -> str:
     for model, scheme in ROWS:
         row = [_text(found.get((data, model, scheme, column))) for column in COLUMNS]
         lines.append(f"| {model} {scheme} | {' | '.join(row)} | {PAPER.get((data, model, scheme), '')} |")
-    bar = error_bar(80, JUDGED[data])
-    lines += ["", f"{JUDGED[data]} images judge: one standard error is {bar:.1f} points at 80 %."]
+    count = JUDGED[data][-1]
+    bar = error_bar(80, count)
+    lines += ["", f"{count} images judge: one standard error is {bar:.1f} points at 80 %."]
     return "\n".join([*lines, _CHAIN] if ">" in data else lines)
 
 
@@ -65,9 +66,9 @@ def _text(cell: Cell | None) -> str:
         return "–"
     if cell.diverged:
         return f"diverged @{cell.lr:g}"
-    spread = f" ± {cell.spread:.1f}" if len(cell.final) > 1 else ""
+    spread = f" ± {cell.spread():.1f}" if len(cell.reached) > 1 else ""
     earlier = [f"{fmean(r):.1f}" for r in zip(*cell.reached, strict=True)][:-1]
-    return f"{cell.mean:.1f}{spread}" + "".join(f" ({e})" for e in earlier) + f" @{cell.lr:g}"
+    return f"{cell.mean():.1f}{spread}" + "".join(f" ({e})" for e in earlier) + f" @{cell.lr:g}"
 
 
 def _budget(name: str) -> str:

@@ -36,11 +36,11 @@ def _memory(found: Table, shown: list[str]) -> Callable[[Figure], None]:
         for axes, data in zip(_row(figure, shown), shown, strict=True):
             mine = {k[2]: c for k, c in found.items() if (k[0], k[1], k[3]) == (data, MCUNET, DEVICE)}
             sparse = [mine[s] for s in SPARSE_SCHEMES if s in mine]
-            axes.plot([c.extra for c in sparse], [c.mean for c in sparse], "o-", color=BLUE, label="sparse")
+            axes.plot([c.extra for c in sparse], [c.mean() for c in sparse], "o-", color=BLUE, label="sparse")
             for scheme, cell in mine.items():
                 if scheme not in SPARSE_SCHEMES:
-                    axes.plot(cell.extra, cell.mean, "s", color=ORANGE)
-                    axes.annotate(scheme, (cell.extra, cell.mean), (4, 4), textcoords="offset points")
+                    axes.plot(cell.extra, cell.mean(), "s", color=ORANGE)
+                    axes.annotate(scheme, (cell.extra, cell.mean()), (4, 4), textcoords="offset points")
             axes.set(title=data.replace(">", " → "), xlabel="extra memory (KB)", xscale="symlog")
             axes.set_xticks([0, 50, 100, 250, 1000], ["0", "50", "100", "250", "1000"])
         figure.axes[0].set_ylabel("accuracy (%)")
@@ -55,14 +55,14 @@ def _columns(found: Table, shown: list[str]) -> Callable[[Figure], None]:
                 c: found[data, MCUNET, COMPARED, c] for c in COLUMNS if (data, MCUNET, COMPARED, c) in found
             }
             for i, (column, cell) in enumerate(cells.items()):
-                error = max(error_bar(cell.mean, JUDGED[data]), cell.spread)
+                error = max(error_bar(cell.mean(), JUDGED[data][-1]), cell.spread())
                 colour = COLOURS[list(COLUMNS).index(column)]
-                axes.bar(i, cell.mean, 0.7, yerr=error, color=colour, ecolor=GREY, capsize=3)
-                axes.annotate(f"{cell.mean:.1f}", (i, cell.mean), (0, -14), textcoords="offset points",
+                axes.bar(i, cell.mean(), 0.7, yerr=error, color=colour, ecolor=GREY, capsize=3)
+                axes.annotate(f"{cell.mean():.1f}", (i, cell.mean()), (0, -14), textcoords="offset points",
                               ha="center", color="white", fontweight="bold")  # fmt: skip
             axes.set(title=data.replace(">", " → "))
             if cells:
-                axes.set_ylim(min(c.mean for c in cells.values()) - 12)
+                axes.set_ylim(min(c.mean() for c in cells.values()) - 12)
             axes.set_xticks(range(len(cells)), [c.replace(", ", ",\n").replace(" gr", "\ngr") for c in cells])
             axes.tick_params(axis="x", labelsize=7)
         figure.axes[0].set_ylabel("accuracy (%)")

@@ -12,7 +12,7 @@ from mcugrad.study.case import Results
 from mcugrad.study.grid import PERSON, Strip, strips
 
 Key = tuple[str, str, str, str]  # data, model, scheme, column
-JUDGED = {"flowers102": 1982, "cifar10": 2000, PERSON: 281}  # images
+JUDGED = {"flowers102": (1982,), "cifar10": (2000,), PERSON: (1214, 281)}  # images of each source
 
 
 @dataclass(frozen=True)
@@ -28,18 +28,16 @@ class Cell:
     extra: float
     diverged: bool
 
-    @property
-    def final(self) -> list[float]:
-        return [r[-1] for r in self.reached]
+    def on(self, source: int = -1) -> list[float]:
+        """What the seeds reached on one of the sources."""
+        return [r[source] for r in self.reached]
 
-    @property
-    def mean(self) -> float:
-        return fmean(self.final)
+    def mean(self, source: int = -1) -> float:
+        return fmean(self.on(source))
 
-    @property
-    def spread(self) -> float:
+    def spread(self, source: int = -1) -> float:
         """Standard deviation over the seeds; 0 for one."""
-        return stdev(self.final) if len(self.final) > 1 else 0.0
+        return stdev(self.on(source)) if len(self.reached) > 1 else 0.0
 
 
 Table = Mapping[Key, Cell]
