@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -29,7 +29,8 @@ from mcugrad.search.costs import Cost, Costs
 from mcugrad.search.gains import CLASSES, SHARES, Gains
 from mcugrad.search.start import generation
 
-STUDY, SETTINGS, SCHEME, WORKER = "mcugrad search", "settings", "scheme", "worker"
+STUDY, SETTINGS = "mcugrad search", "settings"
+SCHEME, FITS, WORKER = "scheme", "fits", "worker"
 DIRECTIONS: Sequence[Literal["maximize", "minimize"]] = (
     "maximize",
     "minimize",
@@ -96,12 +97,10 @@ class Evolution:
 
     def front(self) -> list[Found]:
         """What fits and is beaten by no other trial in everything; the largest gain first. Else UserError."""
-        every = {t.user_attrs[SCHEME] for t in self._trials()}
-        found = [self._found(parse_scheme(text)) for text in sorted(every)]
-        fitting = [f for f in found if max(self._excess(f.cost).values()) <= 0]
+        fitting = {t.user_attrs[SCHEME]: t.values for t in self._trials() if t.user_attrs[FITS]}
         if not fitting:
             raise self._nothing()
-        return sorted(_undominated(fitting, self.search.measure), key=lambda f: -f.gain)
+        return [self._found(parse_scheme(text)) for text in _undominated(fitting)]
 
     def workers(self) -> dict[str, int]:
         """Trials by worker."""
@@ -118,13 +117,15 @@ class Evolution:
         params |= {str(i): trial.suggest_categorical(str(i), CHOICES) for i in sorted(self.gains.weights)}
         shares = {i: Fraction(params[str(i)]) for i in sorted(self.gains.weights)}
         found = self._found(Scheme(params["biases"], {i: share for i, share in shares.items() if share}))
-        for name, excess in self._excess(found.cost).items():
+        over = self._excess(found.cost)
+        for name, excess in over.items():
             trial.set_constraint(name, excess)
         trial.set_user_attr(SCHEME, str(found.scheme))
+        trial.set_user_attr(FITS, max(over.values()) <= 0)
         return found.gain, found.cost.memory(self.search.measure), found.cost.instructions
 
     def _push(self, _: optuna.Study, trial: FrozenTrial) -> None:
-        about = {SCHEME: trial.user_attrs[SCHEME], WORKER: self._worker}
+        about = trial.user_attrs | {WORKER: self._worker}
         attrs = dict(trial.system_attrs)
         self.shared.add_trial(create_trial(values=trial.values, user_attrs=about, system_attrs=attrs))
 
@@ -225,11 +226,10 @@ def _backend(url: str) -> RDBStorage:
     return backend
 
 
-def _undominated(found: Sequence[Found], measure: str) -> list[Found]:
-    """Those that no other one equals or beats in gain, memory and instructions."""
-    kept: list[Found] = []
-    for f in sorted(found, key=lambda f: (-f.gain, f.cost.memory(measure), f.cost.instructions)):
-        cost = (f.cost.memory(measure), f.cost.instructions)
-        if not any(k.cost.memory(measure) <= cost[0] and k.cost.instructions <= cost[1] for k in kept):
-            kept.append(f)
-    return kept
+def _undominated(found: Mapping[str, Sequence[float]]) -> list[str]:
+    """Those that no other one equals or beats in gain, memory and instructions; the largest gain first."""
+    kept: list[tuple[str, Sequence[float]]] = []
+    for text, (_, *costs) in sorted(found.items(), key=lambda pair: (-pair[1][0], *pair[1][1:])):
+        if not any(all(a <= b for a, b in zip(k, costs, strict=True)) for _, k in kept):
+            kept.append((text, costs))
+    return [text for text, _ in kept]
