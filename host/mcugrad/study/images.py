@@ -51,16 +51,20 @@ def images(source: str, shape: Shape, judge: str) -> Split:
 
 def past_front(front: Graph, samples: Samples, flip: bool) -> Part:
     """What the rest of the network needs of the samples."""
-    pixels = np.concatenate([samples.pixels, samples.pixels[:, :, ::-1]]) if flip else samples.pixels
     if not front.nodes:
         (name,) = front.outputs
-        return Part({name: codes(pixels)}, samples.labels)
-    crossing, seen = zlib.crc32(",".join(front.outputs).encode()), zlib.crc32(pixels.tobytes())
-    path = FRONTS / f"{front.name}-{len(front.nodes)}-{crossing:08x}-{seen:08x}.npz"
+        return Part({name: _codes(samples, flip)}, samples.labels)
+    crossing, seen = zlib.crc32(",".join(front.outputs).encode()), zlib.crc32(samples.pixels.tobytes())
+    path = FRONTS / f"{front.name}-{len(front.nodes)}-{crossing:08x}-{seen:08x}{'-flips' * flip}.npz"
     if not path.is_file():
-        _store(path, cached(front, codes(pixels)))
+        _store(path, cached(front, _codes(samples, flip)))
     with np.load(path) as file:
         return Part(dict(file), samples.labels)
+
+
+def _codes(samples: Samples, flip: bool) -> Array:
+    pixels = samples.pixels
+    return codes(np.concatenate([pixels, pixels[:, :, ::-1]]) if flip else pixels)
 
 
 def _store(path: Path, arrays: Mapping[str, Array]) -> None:
