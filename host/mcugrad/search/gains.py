@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from mcugrad.search.records import Record
 Tell = Callable[[str], None]
 SHARES = [Fraction(1, n) for n in (8, 4, 2, 1)]
 HEAD = Scheme(0)
+NOISE = 0.03  # nats, or share of the images
 CLASSES = 10  # where a network is only looked at: its head's share of memory and instructions is small
 
 
@@ -62,6 +64,7 @@ class Gains:
         for scheme, gain in gains:
             for index, share in scheme.weights.items():
                 self.weights.setdefault(index, {})[share] = gain
+        self.weights = {index: table for index, table in self.weights.items() if _steady(table)}
 
     @classmethod
     def load(cls, path: Path, by: str) -> Gains:
@@ -86,3 +89,10 @@ class Gains:
         points = sorted(self.biases.items())
         biases = float(np.interp(scheme.biases, [k for k, _ in points], [g for _, g in points]))
         return biases + sum(self.weights[index][share] for index, share in scheme.weights.items())
+
+
+def _steady(table: Mapping[Fraction, float]) -> bool:
+    """Whether training more of a layer gains no less. Where it does, the rate is too high for the layer: with
+    others beside it, it would break the training even at the share that looked well."""
+    gains = [gain for _, gain in sorted(table.items())]
+    return all(later >= earlier - NOISE for earlier, later in pairwise(gains))

@@ -90,3 +90,10 @@ def test_gains_add_up_and_biases_are_interpolated(analysis: Path) -> None:
 def test_a_file_without_an_analysis(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not there"):
         Gains.load(tmp_path / "none.jsonl", "loss")
+
+
+def test_a_layer_that_gains_less_when_more_of_it_trains_is_not_offered(analysis: Path) -> None:
+    lines = [dict(line) for line in records.read(analysis)]
+    whole = next(line for line in lines if line["case"]["scheme"] == "0 12:1")
+    whole["loss"] = 1.8
+    assert sorted(Gains(lines, "loss", "").weights) == [9, 15]
