@@ -1,6 +1,5 @@
 /* Weight and bias gradients: the portable loops, and the choice among the variants. */
-#include "conv.h"
-
+#include "conv_dw_sgd.h"
 #include "geometry.h"
 #include "requant.h"
 
@@ -52,16 +51,25 @@ static void tap_gradient(int32_t *dw, const int16_t *da, int32_t step, const int
     finish(dw, &s, n);
 }
 
+/* Whether the variant takes it. */
+static int pointwise_pairs(const mg_conv_params *p) {
+    return MG_FAST && mg_pointwise(p) && p->in_c % 2 == 0 && p->out_c % 2 == 0 && p->in_h * p->in_w <= 256;
+}
+
+static int fours(const mg_conv_params *p) {
+    return MG_FAST && p->out_c % 4 == 0 && p->out_h * p->out_w <= 256;
+}
+
 void mg_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p) {
     if (MG_WIDE && mg_wide_matrix(p)) {
         mg_conv2d_dw_s32__wide(dw, da, x, p);
         return;
     }
-    if (MG_FAST && mg_pointwise(p) && p->in_c % 2 == 0 && p->out_c % 2 == 0 && p->in_h * p->in_w <= 256) {
+    if (pointwise_pairs(p)) {
         mg_conv2d_dw_s32__1x1(dw, da, x, p);
         return;
     }
-    if (MG_FAST && p->out_c % 4 == 0 && p->out_h * p->out_w <= 256) {
+    if (fours(p)) {
         mg_conv2d_dw_s32__4(dw, da, x, p);
         return;
     }
@@ -70,6 +78,44 @@ void mg_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x, const mg_
             for (int32_t kx = 0; kx < p->kernel_w; kx++, dw += p->in_c)
                 for (int32_t from = 0; from < p->in_c; from += BLOCK)
                     tap_gradient(dw + from, da + co, 0, x + from, mg_min(BLOCK, p->in_c - from), ky, kx, p);
+}
+
+static void blocks(const mg_dw_sink *sink, int32_t *work, const int16_t *da, const int8_t *x,
+                   const mg_conv_params *p) {
+    const int32_t taps = p->kernel_h * p->kernel_w;
+    for (int32_t c = 0; c < p->out_c; c++)
+        for (int32_t tap = 0; tap < taps; tap++)
+            for (int32_t from = 0; from < p->in_c; from += BLOCK) {
+                const int32_t n = mg_min(BLOCK, p->in_c - from);
+                tap_gradient(work, da + c, 0, x + from, n, tap / p->kernel_w, tap % p->kernel_w, p);
+                sink->take(sink, work, (mg_dw_block){c, 1, tap * p->in_c + from, n});
+            }
+}
+
+#if MG_WIDE
+/* All at once, on a large stack. */
+static void __attribute__((noinline))
+whole(const mg_dw_sink *sink, const int16_t *da, const int8_t *x, const mg_conv_params *p) {
+    int32_t dw[1 << 18];
+    mg_conv2d_dw_s32__wide(dw, da, x, p);
+    sink->take(sink, dw, (mg_dw_block){0, p->out_c, 0, p->kernel_h * p->kernel_w * p->in_c});
+}
+#else
+static void whole(const mg_dw_sink *sink, const int16_t *da, const int8_t *x, const mg_conv_params *p) {
+    (void)sink, (void)da, (void)x, (void)p;
+}
+#endif
+
+void mg_conv2d_dw_blocks(const mg_dw_sink *sink, int32_t *work, const int16_t *da, const int8_t *x,
+                         const mg_conv_params *p) {
+    if (MG_WIDE && mg_wide_matrix(p))
+        whole(sink, da, x, p);
+    else if (pointwise_pairs(p))
+        mg_conv2d_dw_blocks__1x1(sink, work, da, x, p);
+    else if (fours(p))
+        mg_conv2d_dw_blocks__4(sink, work, da, x, p);
+    else
+        blocks(sink, work, da, x, p);
 }
 
 void mg_depthwise_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p) {

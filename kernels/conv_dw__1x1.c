@@ -1,6 +1,7 @@
 /* Weight gradient of a 1x1 convolution: two input channels, widened once, by two output channels at a time;
  * each instruction multiplies two pixels. */
-#include "conv.h"
+#include "conv_dw_sgd.h"
+#include "geometry.h"
 #include "requant.h"
 #include "tile.h"
 
@@ -57,18 +58,19 @@ MG_INLINE mg_tile pairs(const int16_t *da, const mg_words *x, int32_t n, int32_t
     return t;
 }
 
-/* Channels c and c + 1 of da, with the widened input channels; dw at the first of the four. */
-static void square(int32_t *dw, const int16_t *da, const mg_words *x, int32_t pixels,
-                   const mg_conv_params *p) {
-    mg_tile t = pairs(da, x, pixels & ~1, p->out_c);
+/* Channels c and c + 1 of da, with the widened input channels; dw at the first of the four, the second
+ * channel's lie `row` on. */
+static void square(int32_t *dw, int32_t row, const int16_t *da, const mg_words *x, int32_t pixels,
+                   int32_t out_c) {
+    mg_tile t = pairs(da, x, pixels & ~1, out_c);
     if (pixels % 2) {
-        uint32_t last = mg_load32(da + (pixels - 1) * p->out_c);
+        uint32_t last = mg_load32(da + (pixels - 1) * out_c);
         x += pixels / 2;
         t.pa = mg_smlabb(x->a, last, t.pa), t.pb = mg_smlabb(x->b, last, t.pb);
         t.qa = mg_smlabt(x->a, last, t.qa), t.qb = mg_smlabt(x->b, last, t.qb);
     }
     dw[0] = t.pa, dw[1] = t.pb;
-    dw[p->in_c] = t.qa, dw[p->in_c + 1] = t.qb;
+    dw[row] = t.qa, dw[row + 1] = t.qb;
 }
 
 void mg_conv2d_dw_s32__1x1(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p) {
@@ -77,6 +79,21 @@ void mg_conv2d_dw_s32__1x1(int32_t *dw, const int16_t *da, const int8_t *x, cons
     for (int32_t i = 0; i < p->in_c; i += 2) {
         widen(words, x + i, p->in_c, pixels, p->zero_in);
         for (int32_t c = 0; c < p->out_c; c += 2)
-            square(dw + c * p->in_c + i, da + c, words, pixels, p);
+            square(dw + c * p->in_c + i, p->in_c, da + c, words, pixels, p->out_c);
+    }
+}
+
+void mg_conv2d_dw_blocks__1x1(const mg_dw_sink *sink, int32_t *work, const int16_t *da, const int8_t *x,
+                              const mg_conv_params *p) {
+    mg_words words[PIXELS / 2];
+    const int32_t pixels = p->in_h * p->in_w, out_c = p->out_c;
+    for (int32_t i = 0; i < p->in_c; i += 2) {
+        widen(words, x + i, p->in_c, pixels, p->zero_in);
+        for (int32_t from = 0; from < out_c; from += MG_DW_WORK / 2) {
+            const mg_dw_block b = {from, mg_min(MG_DW_WORK / 2, out_c - from), i, 2};
+            for (int32_t c = 0; c < b.channels; c += 2)
+                square(work + 2 * c, 2, da + from + c, words, pixels, out_c);
+            sink->take(sink, work, b);
+        }
     }
 }

@@ -1,6 +1,6 @@
 /* Weight gradients tap by tap, four output channels at a time: of a depthwise convolution each channel has
  * its own x, of a standard one they share it. */
-#include "conv.h"
+#include "conv_dw_sgd.h"
 #include "geometry.h"
 #include "requant.h"
 
@@ -57,14 +57,33 @@ void mg_depthwise_conv2d_dw_s32__4(int32_t *dw, const int16_t *da, const int8_t 
         }
 }
 
+/* Position i of the weights, n output channels from da on; dw at the first one's, the next ones lie `step`
+ * on. */
+MG_INLINE void position(int32_t *dw, int32_t step, const int16_t *da, const int8_t *x, int32_t i, int32_t n,
+                        const mg_conv_params *p) {
+    const int32_t ky = i / p->in_c / p->kernel_w, kx = i / p->in_c % p->kernel_w;
+    const readers rows = readers_of(ky, p->in_h, p->out_h, p), cols = readers_of(kx, p->in_w, p->out_w, p);
+    const int32_t origin = mg_in_at(ky - p->pad, kx - p->pad, p) + i % p->in_c;
+    for (int32_t c = 0; c < n; c += 4)
+        put4(dw + c * step, step, tap(da + c, x, origin, rows, cols, p, 1));
+}
+
 void mg_conv2d_dw_s32__4(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p) {
     const int32_t taps = p->kernel_h * p->kernel_w * p->in_c;
-    for (int32_t i = 0; i < taps; i++) {
-        const int32_t ky = i / p->in_c / p->kernel_w, kx = i / p->in_c % p->kernel_w;
-        const readers rows = readers_of(ky, p->in_h, p->out_h, p),
-                      cols = readers_of(kx, p->in_w, p->out_w, p);
-        const int32_t origin = mg_in_at(ky - p->pad, kx - p->pad, p) + i % p->in_c;
-        for (int32_t c = 0; c < p->out_c; c += 4)
-            put4(dw + c * taps + i, taps, tap(da + c, x, origin, rows, cols, p, 1));
-    }
+    for (int32_t i = 0; i < taps; i++)
+        position(dw + i, taps, da, x, i, p->out_c, p);
+}
+
+enum { CHANNELS = 16, POSITIONS = MG_DW_WORK / CHANNELS };
+
+void mg_conv2d_dw_blocks__4(const mg_dw_sink *sink, int32_t *work, const int16_t *da, const int8_t *x,
+                            const mg_conv_params *p) {
+    const int32_t taps = p->kernel_h * p->kernel_w * p->in_c;
+    for (int32_t c = 0; c < p->out_c; c += CHANNELS)
+        for (int32_t at = 0; at < taps; at += POSITIONS) {
+            const mg_dw_block b = {c, mg_min(CHANNELS, p->out_c - c), at, mg_min(POSITIONS, taps - at)};
+            for (int32_t i = 0; i < b.n; i++)
+                position(work + i, b.n, da + c, x, at + i, b.channels, p);
+            sink->take(sink, work, b);
+        }
 }

@@ -1,5 +1,6 @@
 #include "update.h"
 
+#include "conv_dw_sgd.h"
 #include "rate.h"
 
 static void sgd_rows(int8_t *w, int8_t *frac, const int32_t *dw, const float *coef, mg_rate r,
@@ -49,4 +50,40 @@ void mg_sgd_bias_s32(int32_t *b, int8_t *frac, const int32_t *db, const float *c
         b[c] = moved > most ? most : moved < -most ? -most : moved;
         frac[c] = (int8_t)(v - carry * 256);
     }
+}
+
+/* What blocks of gradients move: n weights a channel; channels: which ones, or NULL for the first ones. */
+typedef struct {
+    mg_dw_sink sink;
+    int8_t *w, *frac;
+    const float *coef;
+    mg_rate rate;
+    const int32_t *channels;
+    int32_t n;
+} moving;
+
+static void take(const mg_dw_sink *sink, const int32_t *dw, mg_dw_block b) {
+    const moving *m = (const moving *)sink;
+    for (int32_t c = b.channel; c < b.channel + b.channels; c++) {
+        const int32_t channel = m->channels ? m->channels[c] : c, at = channel * m->n + b.at;
+        const float f = mg_factor(m->rate, m->coef[channel]);
+        for (int32_t i = 0; i < b.n; i++)
+            mg_move8(m->w + at + i, m->frac + at + i, *dw++, f);
+    }
+}
+
+void mg_conv2d_dw_sgd_s32(int32_t *work, int8_t *w, int8_t *frac, const int16_t *da, const float *coef,
+                          const mg_scale *da_scale, const float *lr, const int8_t *x,
+                          const mg_conv_sgd_params *p) {
+    const moving m = {{take}, w, frac, coef, mg_rate_of(da_scale, lr, p->sgd.offset), 0, p->sgd.n};
+    mg_conv2d_dw_blocks(&m.sink, work, da, x, &p->conv);
+}
+
+void mg_conv2d_dw_sgd_dynamic_s32(int32_t *work, int8_t *w, int8_t *frac, const int16_t *da,
+                                  const float *coef, const mg_scale *da_scale, const float *lr,
+                                  const int8_t *x, const int32_t *active, const mg_conv_sgd_params *p) {
+    const moving m = {{take}, w, frac, coef, mg_rate_of(da_scale, lr, p->sgd.offset), active + 1, p->sgd.n};
+    mg_conv_params some = p->conv;
+    some.out_c = *active;
+    mg_conv2d_dw_blocks(&m.sink, work, da, x, &some);
 }

@@ -1,4 +1,5 @@
 /* Updates with a float32 fraction: no step is too small to count. */
+#include "conv_dw_sgd.h"
 #include "rate.h"
 #include "simd.h"
 #include "update.h"
@@ -61,4 +62,31 @@ void mg_sgd_bias_fp32_s32(int32_t *b, float *frac, const int32_t *db, const floa
         const int32_t moved = b[c] + carried(frac + c, (float)db[c] * mg_factor(r, coef[c]));
         b[c] = moved > most ? most : moved < -most ? -most : moved;
     }
+}
+
+/* What blocks of gradients move: n weights a channel. */
+typedef struct {
+    mg_dw_sink sink;
+    int8_t *w;
+    float *frac;
+    const float *coef;
+    mg_rate rate;
+    int32_t n;
+} moving;
+
+static void take(const mg_dw_sink *sink, const int32_t *dw, mg_dw_block b) {
+    const moving *m = (const moving *)sink;
+    for (int32_t c = b.channel; c < b.channel + b.channels; c++) {
+        const int32_t at = c * m->n + b.at;
+        const float f = mg_factor(m->rate, m->coef[c]);
+        for (int32_t i = 0; i < b.n; i++)
+            move8(m->w + at + i, m->frac + at + i, (float)*dw++ * f);
+    }
+}
+
+void mg_conv2d_dw_sgd_fp32_s32(int32_t *work, int8_t *w, float *frac, const int16_t *da, const float *coef,
+                               const mg_scale *da_scale, const float *lr, const int8_t *x,
+                               const mg_conv_sgd_params *p) {
+    const moving m = {{take}, w, frac, coef, mg_rate_of(da_scale, lr, p->sgd.offset), p->sgd.n};
+    mg_conv2d_dw_blocks(&m.sink, work, da, x, &p->conv);
 }

@@ -1,4 +1,5 @@
 /* Updates of integers without a fraction: a step is rounded up or down at random, right on average. */
+#include "conv_dw_sgd.h"
 #include "rate.h"
 #include "simd.h"
 #include "update.h"
@@ -74,4 +75,34 @@ void mg_sgd_bias_int8_s32(int32_t *b, const int32_t *steps, const int32_t *db, c
 void mg_count_steps_s32(int32_t *steps, const mg_count_params *p) {
     for (int32_t i = 0; i < p->n; i++)
         steps[i] = (int32_t)((uint32_t)steps[i] + 1);
+}
+
+/* What blocks of gradients move: n weights a channel. */
+typedef struct {
+    mg_dw_sink sink;
+    int8_t *w;
+    uint32_t seed;
+    const float *coef;
+    mg_rate rate;
+    int32_t n;
+} moving;
+
+static void take(const mg_dw_sink *sink, const int32_t *dw, mg_dw_block b) {
+    const moving *m = (const moving *)sink;
+    for (int32_t c = b.channel; c < b.channel + b.channels; c++) {
+        const float f = mg_factor(m->rate, m->coef[c]) * 256.0f;
+        const int32_t from = c * m->n + b.at;
+        for (int32_t at = from; at < from + b.n; at++) {
+            const uint32_t drawn = mix(m->seed ^ (uint32_t)at * INDEX);
+            m->w[at] = (int8_t)mg_ssat8(m->w[at] + whole((float)*dw++ * f, drawn, 16));
+        }
+    }
+}
+
+void mg_conv2d_dw_sgd_int8_s32(int32_t *work, int8_t *w, const int32_t *steps, const int16_t *da,
+                               const float *coef, const mg_scale *da_scale, const float *lr, const int8_t *x,
+                               const mg_conv_sgd_int8_params *p) {
+    const uint32_t seed = seed_of(steps, &p->sgd);
+    const moving m = {{take}, w, seed, coef, mg_rate_of(da_scale, lr, p->sgd.offset), p->sgd.n};
+    mg_conv2d_dw_blocks(&m.sink, work, da, x, &p->conv);
 }

@@ -19,6 +19,7 @@ from mcugrad.optim.sgd import sgd
 from mcugrad.passes.autodiff import differentiate, with_loss
 from mcugrad.passes.calibrate import calibrate
 from mcugrad.passes.dynamic import make_dynamic
+from mcugrad.passes.fuse import fuse
 from mcugrad.passes.schemes import Ranking, scheme_for
 from mcugrad.passes.sparse import requests
 from mcugrad.plan.check import check
@@ -77,6 +78,11 @@ def uncalibrated(
     return graph
 
 
+def lowered(graph: Graph) -> Graph:
+    """A training graph as a board runs it: the same values in less memory."""
+    return fuse(graph)
+
+
 def _show(dump: Dump | None, stage: str, graph: Graph) -> None:
     if dump:  # printing takes longer than the stage
         dump(stage, print_graph(graph))
@@ -94,10 +100,11 @@ def compile_model(
 ) -> Compiled:
     """Quantised graph -> checked, planned C. UserError for a bad scheme, OutOfMemoryError if it does not fit.
 
-    dump(stage, text) receives every stage: import, differentiate, optimise, calibrate, plan, emit.
+    dump(stage, text) receives every stage: import, differentiate, optimise, calibrate, lower, plan, emit.
     lay: fit, or plan.fit.lay, which lets pass what does not fit.
     """
-    graph = training_graph(forward, scheme, dump, ranking, update, seed)
+    graph = lowered(training_graph(forward, scheme, dump, ranking, update, seed))
+    _show(dump, "lower", graph)
     placed = check(graph, plan(graph))
     space = lay(graph, placed, board)
     emitted = emit(graph, placed)

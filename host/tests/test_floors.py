@@ -28,7 +28,7 @@ FLOORS = [
     {"__main__"},
 ]
 TORCH = {"frontend/from_torch.py", "frontend/pretrain.py", "search/short.py"} | {
-    f"twin/{name}.py" for name in "backward draws dynamic engine fixed forward real sums update".split()
+    f"twin/{name}.py" for name in "backward draws dynamic engine fixed forward fused real sums update".split()
 }
 
 

@@ -145,6 +145,7 @@ def _model_source(graph: Graph, plan: Plan, c: Mapping[str, str]) -> str:
 #include "model.h"
 
 #include "conv.h"
+#include "conv_dw_sgd.h"
 #include "dynamic.h"
 #include "elementwise.h"
 #include "linear.h"

@@ -75,7 +75,8 @@ class Arg:
 class Op:
     """An operation.
 
-    outs, ins: operands in the C order; `inout` names the ins that it writes.
+    outs, ins: operands in the C order; `inout` names the ins that it writes, `scratch` the outs whose content
+    means nothing once the node has run.
     shapes(ins, attrs): shapes of the outs. ref(*arrays, **attrs): numpy result, outs then written ins.
     fields(ins, outs, attrs): content of the C struct named by `params`.
     macs(ins, outs): multiply-accumulates. grad(g, node): appends the nodes of the gradient.
@@ -89,6 +90,7 @@ class Op:
     ref: Callable[..., tuple[Array, ...]]
     fields: Callable[[Sequence[Value], Sequence[Value], Attrs], Fields]
     inout: tuple[str, ...] = ()
+    scratch: tuple[str, ...] = ()
     inplace: bool = False
     phase: str = "forward"
     macs: Callable[[Sequence[Value], Sequence[Value]], int] = lambda ins, outs: 0
@@ -117,6 +119,12 @@ def get(name: str) -> Op:
     if name not in OPS:
         raise InternalError(f"no op named {name}; known: {', '.join(sorted(OPS))}")
     return OPS[name]
+
+
+def scratch(node: Node) -> set[str]:
+    """Names of the node's outs that are scratch."""
+    op = get(node.op)
+    return {n for n, a in zip(node.outs, op.outs, strict=False) if a.name in op.scratch}
 
 
 def scale_states(graph: Graph) -> set[str]:

@@ -20,6 +20,7 @@ from mcugrad.twin.backward import BACKWARD
 from mcugrad.twin.dynamic import DYNAMIC, DYNAMIC_UPDATE
 from mcugrad.twin.fixed import BITS, EXP
 from mcugrad.twin.forward import FORWARD
+from mcugrad.twin.fused import FUSED, fused
 from mcugrad.twin.real import REAL
 from mcugrad.twin.update import UNIT, UPDATE, Velocity
 
@@ -57,7 +58,8 @@ class Twin:
             raise InternalError(f"gradients {gradients!r} are not of {GRADIENTS}")
         self.graph, self._device, self._real = graph, torch.device(device), gradients == "fp32"
         self._velocity = Velocity(momentum)
-        self._table = FORWARD | BACKWARD | UPDATE | DYNAMIC | DYNAMIC_UPDATE | (REAL if self._real else {})
+        table = FORWARD | BACKWARD | UPDATE | DYNAMIC | DYNAMIC_UPDATE | (REAL if self._real else {})
+        self._table = table | fused(table)
         self._states = scale_states(graph)
         self._params = {name: self._hold(name, p.data) for name, p in graph.params.items()}
         if not qas:
@@ -131,7 +133,7 @@ class Twin:
                         env.pop(name, None)
 
     def _execute(self, node: Node, attrs: dict[str, Any], env: Env) -> None:
-        if node.op in UPDATE or node.op in DYNAMIC_UPDATE:
+        if get(node.op).phase == "update":
             attrs = attrs | {"smoothing": self._smoothing(node)}
         results = self._table[node.op](*(env[name] for name in node.ins), **attrs)
         op = get(node.op)
@@ -165,7 +167,7 @@ class Twin:
     def _drop_scaling(self) -> None:
         """Plain gradients of the integers; dead channels stay out."""
         for node in self.graph.nodes:
-            if node.op.startswith("sgd"):
+            if node.op.startswith("sgd") or node.op in FUSED:
                 coef = self._params[node.ins[3]]
                 self._params[node.ins[3]] = torch.where(coef > 0, float(UNIT), 0.0)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from mcugrad.codegen.names import C_TYPES
 from mcugrad.ops.op import OPS, Arg, Op
 
-HEADERS = ["conv", "dynamic", "elementwise", "linear", "loss", "pool", "update"]
+HEADERS = ["conv", "conv_dw_sgd", "dynamic", "elementwise", "linear", "loss", "pool", "update"]
 FIELDS = {
     "conv": "in_h in_w in_c out_h out_w out_c kernel_h kernel_w stride pad zero_in zero_out shift offset",
     "clamp": "n c",
@@ -24,6 +24,9 @@ FIELDS = {
     "sgd": "co n inner offset trained last",
     "sgd_int8": "co n inner offset trained last key",
 }
+for _mode in ("sgd", "sgd_int8"):
+    _parts = [f"conv.{f}" for f in FIELDS["conv"].split()] + [f"sgd.{f}" for f in FIELDS[_mode].split()]
+    FIELDS[f"conv_{_mode}"] = " ".join(_parts)
 
 
 def c_type(op: Op, arg: Arg) -> str:

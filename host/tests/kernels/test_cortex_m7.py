@@ -40,6 +40,8 @@ class Program:
         found = given[: len(outs)] + [
             g for g, a in zip(given[len(outs) :], op.ins, strict=True) if a.name in op.inout
         ]
+        made = len(op.scratch)  # come first, and mean nothing
+        found, expected = found[made:], expected[made:]
         wanted = [self._bytes(f"{k}_e{i}", np.ascontiguousarray(e)) for i, e in enumerate(expected)]
         self._array("void *", f"{k}_operands", given)
         self._array("const double ", f"{k}_fields", [float(v).hex() for v in field_values(op, ins, attrs)])
@@ -132,6 +134,18 @@ def everything_else(program: Program) -> None:
             program.case(f"sgd_bias{mode}", f"sgd_bias{mode}", biases, kept(mode, 6), db, *rest, **about)
 
 
+def fused(program: Program) -> None:
+    """Weight gradient and update in one."""
+    state, pixels = np.array([-9, 1, 0, 14], np.int32), {"stride": 1, "pad": 0, "kernel": (1, 1)}
+    for ci, co, k in ((8, 70, 1), (7, 20, 1), (5, 5, 1), (4, 36, 3)):
+        about = pixels | {"pad": k // 2, "kernel": (k, k), "zero_in": -128, "offset": -14, "inner": 0}
+        da, x, w = arrays.gradient(5, 4, co), arrays.s8(5, 4, ci), arrays.s8(co, k, k, ci)
+        rates = np.abs(arrays.f32(co)) * np.float32(3000), state, arrays.rate()
+        for mode in MODES:
+            ins = (w, kept(mode, co, k, k, ci), da, *rates, x)
+            program.case(f"dw sgd{mode} {ci}->{co}", f"conv2d_dw_sgd{mode}", *ins, **about, **key(mode))
+
+
 def dynamic(program: Program) -> None:
     """What lies behind the packed elements is zero on both sides."""
     for c in (3, 12, 30):
@@ -162,6 +176,7 @@ def test_cortex_m7(tmp_path: Path, level: str) -> None:
     program = Program()
     all_convolutions(program)
     everything_else(program)
+    fused(program)
     dynamic(program)
     (tmp_path / "cases.c").write_text(program.source())
     sources = [*sorted(KERNELS.glob("*.c")), tmp_path / "cases.c", HERE / "start.c"]

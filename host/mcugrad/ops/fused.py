@@ -1,0 +1,82 @@
+"""Weight gradient and update in one node, so that the gradient never exists whole: two ops' references, composed.
+
+Operands have the places that they have in the update, with `da` where that reads the gradient, then what else
+the gradient is made of. `work` is scratch: its content means nothing afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mcugrad.ir import Value
+from mcugrad.ir.graph import Array
+from mcugrad.ops import conv, dynamic, update
+from mcugrad.ops.op import Attrs, Fields, get, register
+
+WORK = 128  # sums in a block; MG_DW_WORK of kernels/conv_dw_sgd.h
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two ops of which the second alone reads what the first makes, and the one that does both."""
+
+    gradient: str
+    update: str
+
+    @property
+    def fused(self) -> str:
+        return self.gradient.removesuffix("_dynamic") + "_" + self.update
+
+    def ref(self, w: Array, rest: Array, da: Array, *others: Array, **attrs: Any) -> tuple[Array, ...]:
+        coef, da_scale, lr, x, *active = others
+        (dw,) = get(self.gradient).ref(da, x, *active, **attrs)
+        moved = get(self.update).ref(w, rest, dw, coef, da_scale, lr, *active, **attrs)
+        return (np.zeros(WORK, np.int32), *moved)
+
+    def fields(self, ins: Sequence[Value], outs: Sequence[Value], attrs: Attrs) -> Fields:
+        w, rest, da, coef, da_scale, lr, x = ins[:7]
+        first = get("conv2d_dw").fields((da, x), (w,), attrs)
+        second = get(self.update).fields((w, rest, w, coef, da_scale, lr), (), attrs)
+        return {f"conv.{k}": v for k, v in first.items()} | {f"sgd.{k}": v for k, v in second.items()}
+
+    def macs(self, ins: Sequence[Value], outs: Sequence[Value]) -> int:
+        w, _, da = ins[:3]
+        return da.size * w.size // w.shape[0]
+
+
+PAIRS = tuple(
+    Pair(gradient.__name__, applied.__name__)
+    for gradient, applied in (
+        (conv.conv2d_dw, update.sgd),
+        (conv.conv2d_dw, update.sgd_int8),
+        (conv.conv2d_dw, update.sgd_fp32),
+        (dynamic.conv2d_dw_dynamic, dynamic.sgd_dynamic),
+    )
+)
+
+
+def _register(pair: Pair) -> None:
+    applied, has_active = get(pair.update), pair.update.endswith("dynamic")
+    kept = applied.ins[1]
+    ins = f"w:s8 {kept.name}:{kept.dtype.value} da:s16 coef:f32 da_scale:scale lr:f32 x:s8"
+    register(
+        pair.fused,
+        outs="work:s32",
+        ins=ins + (" active:s32" if has_active else ""),
+        inout=" ".join(applied.inout),
+        scratch=("work",),
+        params=f"conv_{applied.params}",
+        phase="update",
+        shapes=lambda ins, a: ((WORK,),),
+        ref=pair.ref,
+        fields=pair.fields,
+        macs=pair.macs,
+    )
+
+
+for _pair in PAIRS:
+    _register(_pair)
