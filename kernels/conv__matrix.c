@@ -1,6 +1,6 @@
 /* Convolution as a matrix product, by tiles of two channels and two pixels. The windows of a 1x1 convolution
  * are the pixels themselves; those of other kernels are laid out one after the other first. */
-#include "conv.h"
+#include "conv_part.h"
 #include "geometry.h"
 #include "requant.h"
 #include "tile.h"
@@ -84,15 +84,20 @@ static void __attribute__((noinline)) masked_column(int8_t *y, uint8_t *mask, in
     column(y, mask, i, v, w, k, out_c);
 }
 
+static inline void either(int8_t *y, uint8_t *mask, int32_t i, const windows *v, const mg_words *w,
+                          const pair *k, int32_t out_c) {
+    if (mask)
+        masked_column(y, mask, i, v, w, k, out_c);
+    else
+        plain_column(y, i, v, w, k, out_c);
+}
+
 static void product(int8_t *y, uint8_t *mask, const windows *v, const int8_t *w, const int32_t *b,
                     const int32_t *m, const mg_conv_params *p) {
     mg_words words[MG_TILE_MAX / 2];
     for (int32_t c = 0; c < p->out_c; c += 2) {
         const pair k = widen(words, w + c * v->taps, v->taps, b + c, m + c, p);
-        if (mask)
-            masked_column(y, mask, v->at + c, v, words, &k, p->out_c);
-        else
-            plain_column(y, v->at + c, v, words, &k, p->out_c);
+        either(y, mask, v->at + c, v, words, &k, p->out_c);
     }
 }
 
@@ -101,6 +106,22 @@ void mg_conv2d_s8__1x1(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *
     const windows v = {x, p->out_h * p->out_w, p->in_c, p->in_c, 0};
     mg_clear_bits(mask, v.count * p->out_c);
     product(y, mask, &v, w, b, m, p);
+}
+
+void mg_conv2d_part_s8__1x1(int8_t *y, int8_t *work, uint8_t *mask, const int8_t *x, const int8_t *w,
+                            const int32_t *b, const int32_t *m, const int8_t *part, const int32_t *index,
+                            const mg_conv_part_params *p) {
+    const mg_conv_params *q = &p->conv;
+    const int32_t in_c = q->in_c, out_c = q->out_c, trained = p->trained;
+    const windows v = {x, q->out_h * q->out_w, in_c, in_c, 0};
+    mg_words words[MG_TILE_MAX / 2];
+    mg_clear_bits(mask, v.count * out_c);
+    for (int32_t c = 0; c < out_c; c += 2, w += 2 * in_c, part += 2 * trained) {
+        mg_merge_row(work, w, in_c, part, index, trained);
+        mg_merge_row(work + in_c, w + in_c, in_c, part + trained, index, trained);
+        const pair k = widen(words, work, in_c, b + c, m + c, q);
+        either(y, mask, c, &v, words, &k, out_c);
+    }
 }
 
 /* A few bytes, four at a time; the empty assembly keeps the compiler from calling memcpy for them. */

@@ -1,5 +1,5 @@
 /* Input gradient of a 1x1 convolution by tiles of two channels and two pixels. */
-#include "conv.h"
+#include "conv_part.h"
 
 #include "requant.h"
 #include "tile.h"
@@ -21,6 +21,15 @@ static inline void square(int16_t *dx, const int16_t *da, int32_t i, int32_t apa
     q[0] = mg_renorm_one(r, t.qa), q[1] = mg_renorm_one(r, t.qb);
 }
 
+/* Two channels of all pixels. */
+static void pair(int16_t *dx, const int16_t *da, int32_t pixels, const mg_words *w, mg_renorm *r,
+                 int32_t in_c, int32_t out_c) {
+    for (int32_t i = 0; i + 1 < pixels; i += 2)
+        square(dx, da, i, 1, w, r, in_c, out_c);
+    if (pixels % 2) /* the last one, twice */
+        square(dx, da, pixels - 1, 0, w, r, in_c, out_c);
+}
+
 void mg_conv2d_dx_s16__1x1(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
                            mg_scale *dx_scale, const mg_conv_params *p) {
     const int32_t in_c = p->in_c, out_c = p->out_c, pixels = p->in_h * p->in_w,
@@ -29,10 +38,29 @@ void mg_conv2d_dx_s16__1x1(int16_t *dx, const int16_t *da, const int8_t *w, cons
     mg_renorm r = mg_renorm_start(dx_scale, da_scale->bits);
     for (int32_t c = 0; c < in_c; c += 2) {
         transpose(words, w + c, in_c, out_c);
-        for (int32_t i = 0; i + 1 < pixels; i += 2)
-            square(dx + c, da, i, 1, words, &r, in_c, out_c);
-        if (pixels % 2) /* the last one, twice */
-            square(dx + c, da, pixels - 1, 0, words, &r, in_c, out_c);
+        pair(dx + c, da, pixels, words, &r, in_c, out_c);
+    }
+    mg_renorm_end(&r, dx_scale, exp);
+}
+
+static void transpose_columns(mg_words *t, mg_column a, mg_column b, int32_t out_c) {
+    for (int32_t i = 0; i < out_c / 2; i++, a.w += 2 * a.step, b.w += 2 * b.step) {
+        t[i].a = mg_pkhbt((uint32_t)a.w[0], (uint32_t)a.w[a.step]);
+        t[i].b = mg_pkhbt((uint32_t)b.w[0], (uint32_t)b.w[b.step]);
+    }
+}
+
+void mg_conv2d_dx_part_s16__1x1(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
+                                mg_scale *dx_scale, const int8_t *part, const int32_t *index,
+                                const mg_conv_part_params *p) {
+    const int32_t in_c = p->conv.in_c, out_c = p->conv.out_c, pixels = p->conv.in_h * p->conv.in_w,
+                  exp = da_scale->exp + p->conv.offset;
+    mg_words words[MG_TILE_MAX / 2];
+    mg_renorm r = mg_renorm_start(dx_scale, da_scale->bits);
+    for (int32_t c = 0, next = 0; c < in_c; c += 2) {
+        const mg_column a = mg_column_of(c, &next, w, part, index, p);
+        transpose_columns(words, a, mg_column_of(c + 1, &next, w, part, index, p), out_c);
+        pair(dx + c, da, pixels, words, &r, in_c, out_c);
     }
     mg_renorm_end(&r, dx_scale, exp);
 }

@@ -20,6 +20,7 @@ from mcugrad.passes.autodiff import differentiate, with_loss
 from mcugrad.passes.calibrate import calibrate
 from mcugrad.passes.dynamic import make_dynamic
 from mcugrad.passes.fuse import fuse
+from mcugrad.passes.parts import keep_parts, whole
 from mcugrad.passes.schemes import Ranking, scheme_for
 from mcugrad.passes.sparse import requests
 from mcugrad.plan.check import check
@@ -80,7 +81,7 @@ def uncalibrated(
 
 def lowered(graph: Graph) -> Graph:
     """A training graph as a board runs it: the same values in less memory."""
-    return fuse(graph)
+    return fuse(keep_parts(graph))
 
 
 def _show(dump: Dump | None, stage: str, graph: Graph) -> None:
@@ -129,4 +130,5 @@ def generate(compiled: Compiled, board: str) -> Path:
 
 def trained_graph(compiled: Compiled, state: Mapping[str, Any]) -> Graph:
     """The forward graph with the weights that training left: what `export` saves."""
-    return compiled.forward.with_params({k: v for k, v in state.items() if k in compiled.forward.params})
+    found = whole(compiled.graph, state)
+    return compiled.forward.with_params({k: v for k, v in found.items() if k in compiled.forward.params})

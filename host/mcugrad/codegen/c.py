@@ -146,6 +146,7 @@ def _model_source(graph: Graph, plan: Plan, c: Mapping[str, str]) -> str:
 
 #include "conv.h"
 #include "conv_dw_sgd.h"
+#include "conv_part.h"
 #include "dynamic.h"
 #include "elementwise.h"
 #include "linear.h"

@@ -1,4 +1,4 @@
-"""Weight gradient and update in one node, so that the gradient never exists whole: two ops' references, composed.
+"""Weight gradient and update in one node, so that the gradient never exists whole: two references, composed.
 
 Operands have the places that they have in the update, with `da` where that reads the gradient, then what else
 the gradient is made of. `work` is scratch: its content means nothing afterwards.

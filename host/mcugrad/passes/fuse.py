@@ -19,8 +19,7 @@ def fuse(graph: Graph) -> Graph:
     b.nodes, gone = [], set[str]()
     for node in graph.nodes:
         gradient = made.get(node.ins[2]) if len(node.ins) > 2 else None
-        fits = gradient and (gradient.op, node.op) in _FUSED and len(node.ins) <= 4 + len(gradient.ins)
-        if gradient and fits and readers[node.ins[2]] == 1:
+        if gradient and (gradient.op, node.op) in _FUSED and readers[node.ins[2]] == 1:
             gone |= set(gradient.outs)
             _append(b, gradient, node)
         else:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from mcugrad.codegen.names import C_TYPES
 from mcugrad.ops.op import OPS, Arg, Op
 
-HEADERS = ["conv", "conv_dw_sgd", "dynamic", "elementwise", "linear", "loss", "pool", "update"]
+HEADERS = ["conv", "conv_dw_sgd", "conv_part", "dynamic", "elementwise", "linear", "loss", "pool", "update"]
 FIELDS = {
     "conv": "in_h in_w in_c out_h out_w out_c kernel_h kernel_w stride pad zero_in zero_out shift offset",
+    "merge": "rows last trained",
     "clamp": "n c",
     "add": "n m1 m2 c sh",
     "scale_dx": "n m",
@@ -27,6 +28,7 @@ FIELDS = {
 for _mode in ("sgd", "sgd_int8"):
     _parts = [f"conv.{f}" for f in FIELDS["conv"].split()] + [f"sgd.{f}" for f in FIELDS[_mode].split()]
     FIELDS[f"conv_{_mode}"] = " ".join(_parts)
+FIELDS["conv_part"] = " ".join([*(f"conv.{f}" for f in FIELDS["conv"].split()), "trained"])
 
 
 def c_type(op: Op, arg: Arg) -> str:

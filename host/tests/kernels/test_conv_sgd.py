@@ -46,8 +46,8 @@ def test_active_channels(kernels: Kernels, size: Size, co: int, count: int) -> N
     about = {"stride": stride, "pad": kernel // 2, "zero_in": 5, "kernel": (kernel, kernel)}
     chosen = np.sort(arrays.RNG.choice(co, count, replace=False))
     active = np.array([count, *chosen, *[0] * (co - count)], np.int32)
-    # 127 with a fraction above zero does not occur, and a step of zero would move it.
-    w, frac = np.minimum(arrays.s8(co, kernel, kernel, 6), 126), arrays.s8(co, kernel, kernel, 6)
+    # The ends with a fraction beyond them do not occur, and a step of zero would move them.
+    w, frac = np.clip(arrays.s8(co, kernel, kernel, 6), -127, 126), arrays.s8(co, kernel, kernel, 6)
     da = np.zeros((*out_shape(size, kernel // 2), co), np.int16)
     da.reshape(-1)[: da.size // co * count] = arrays.gradient(da.size // co * count)
     rates = coefficients(co), arrays.scale_state(), arrays.rate()
