@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,12 @@ from mcugrad.ir.graph import Array
 from mcugrad.ops import conv, dynamic, update
 from mcugrad.ops.op import Attrs, Fields, get, register
 
-WORK = 128  # sums in a block; MG_DW_WORK of kernels/conv_dw_sgd.h
+WORK = 128  # sums in a block, at most; MG_DW_WORK of kernels/conv_dw_sgd.h
+
+
+def work(w: Sequence[int]) -> tuple[int]:
+    """Shape of the scratch for weights of that shape."""
+    return (min(WORK, prod(w)),)
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Pair:
         coef, da_scale, lr, x, *active = others
         (dw,) = get(self.gradient).ref(da, x, *active, **attrs)
         moved = get(self.update).ref(w, rest, dw, coef, da_scale, lr, *active, **attrs)
-        return (np.zeros(WORK, np.int32), *moved)
+        return (np.zeros(work(w.shape), np.int32), *moved)
 
     def fields(self, ins: Sequence[Value], outs: Sequence[Value], attrs: Attrs) -> Fields:
         w, rest, da, coef, da_scale, lr, x = ins[:7]
@@ -71,7 +77,7 @@ def _register(pair: Pair) -> None:
         scratch=("work",),
         params=f"conv_{applied.params}",
         phase="update",
-        shapes=lambda ins, a: ((WORK,),),
+        shapes=lambda ins, a: (work(ins[0].shape),),
         ref=pair.ref,
         fields=pair.fields,
         macs=pair.macs,

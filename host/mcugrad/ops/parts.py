@@ -1,7 +1,7 @@
-"""Weights of which some input channels train: those lie in RAM as `part` [.., K], all others in a frozen plane.
+"""Weights of which some input channels train: those lie in RAM as `part` [.., K], all in a frozen plane.
 
-`index` s32[K] ascending: the channels that `part` holds, along the last axis. What the plane has in their place
-is never used.
+`index` s32[K] ascending: the channels that `part` holds, along the last axis. What the plane has in their
+place is never used.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ def merge(w: Array, part: Array, index: Array, **_: Any) -> tuple[Array]:
 
 
 def conv2d_part(
-    x: Array, w: Array, b: Array, m: Array, part: Array, index: Array, **attrs: Any
+    x: Array, w: Array, b: Array, m: Array, part: Array, index: Array, /, **attrs: Any
 ) -> tuple[Array, ...]:
     y, mask = conv.conv2d(x, *merge(w, part, index), b, m, **attrs)
     return y, np.zeros(_row(w.shape), np.int8), mask
 
 
 def conv2d_dx_part(
-    da: Array, w: Array, da_scale: Array, dx_scale: Array, part: Array, index: Array, **attrs: Any
+    da: Array, w: Array, da_scale: Array, dx_scale: Array, part: Array, index: Array, /, **attrs: Any
 ) -> tuple[Array, ...]:
     return conv.conv2d_dx(da, *merge(w, part, index), da_scale, dx_scale, **attrs)
 

@@ -16,7 +16,7 @@ PART = ".part"
 
 
 def keep_parts(graph: Graph) -> Graph:
-    """The same step; every update of some input channels becomes one of a param that holds just those, w.part.
+    """The same step; an update of some input channels becomes one of a param, w.part, that holds just those.
 
     Pointwise convolutions and their input gradients read plane and part; what else reads the weights gets
     them merged, right before it.
