@@ -83,16 +83,20 @@ void mg_conv2d_dw_s32__1x1(int32_t *dw, const int16_t *da, const int8_t *x, cons
     }
 }
 
+/* Four input channels, the last two perhaps missing, by some output channels a block. */
 void mg_conv2d_dw_blocks__1x1(const mg_dw_sink *sink, int32_t *work, const int16_t *da, const int8_t *x,
                               const mg_conv_params *p) {
-    mg_words words[PIXELS / 2];
-    const int32_t pixels = p->in_h * p->in_w, out_c = p->out_c;
-    for (int32_t i = 0; i < p->in_c; i += 2) {
-        widen(words, x + i, p->in_c, pixels, p->zero_in);
-        for (int32_t from = 0; from < out_c; from += MG_DW_WORK / 2) {
-            const mg_dw_block b = {from, mg_min(MG_DW_WORK / 2, out_c - from), i, 2};
+    mg_words words[2][PIXELS / 2];
+    const int32_t pixels = p->in_h * p->in_w, out_c = p->out_c, most = MG_DW_WORK / 4;
+    for (int32_t i = 0; i < p->in_c; i += 4) {
+        const int32_t n = mg_min(4, p->in_c - i);
+        for (int32_t k = 0; k < n; k += 2)
+            widen(words[k / 2], x + i + k, p->in_c, pixels, p->zero_in);
+        for (int32_t from = 0; from < out_c; from += most) {
+            const mg_dw_block b = {from, mg_min(most, out_c - from), i, n};
             for (int32_t c = 0; c < b.channels; c += 2)
-                square(work + 2 * c, 2, da + from + c, words, pixels, out_c);
+                for (int32_t k = 0; k < n; k += 2)
+                    square(work + c * n + k, n, da + from + c, words[k / 2], pixels, out_c);
             sink->take(sink, work, b);
         }
     }

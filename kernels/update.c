@@ -2,6 +2,7 @@
 
 #include "conv_dw_sgd.h"
 #include "rate.h"
+#include "simd.h"
 
 static void sgd_rows(int8_t *w, int8_t *frac, const int32_t *dw, const float *coef, mg_rate r,
                      const mg_sgd_params *p) {
@@ -62,14 +63,22 @@ typedef struct {
     int32_t n;
 } moving;
 
-static void take(const mg_dw_sink *sink, const int32_t *dw, mg_dw_block b) {
-    const moving *m = (const moving *)sink;
-    for (int32_t c = b.channel; c < b.channel + b.channels; c++) {
-        const int32_t channel = m->channels ? m->channels[c] : c, at = channel * m->n + b.at;
-        const float f = mg_factor(m->rate, m->coef[channel]);
-        for (int32_t i = 0; i < b.n; i++)
-            mg_move8(m->w + at + i, m->frac + at + i, *dw++, f);
+/* m by value, as a store through an int8_t pointer might change what lies behind another. */
+MG_INLINE void move(const moving m, const int32_t *dw, mg_dw_block b, const int32_t n) {
+    for (int32_t c = b.channel; c < b.channel + b.channels; c++, dw += n) {
+        const int32_t channel = m.channels ? m.channels[c] : c;
+        int8_t *w = m.w + channel * m.n + b.at, *frac = m.frac + channel * m.n + b.at;
+        const float f = mg_factor(m.rate, m.coef[channel]);
+        for (int32_t i = 0; i < n; i++)
+            mg_move8(w + i, frac + i, dw[i], f);
     }
+}
+
+static void take(const mg_dw_sink *sink, const int32_t *dw, mg_dw_block b) {
+    if (b.n == 4)
+        move(*(const moving *)sink, dw, b, 4);
+    else
+        move(*(const moving *)sink, dw, b, b.n);
 }
 
 void mg_conv2d_dw_sgd_s32(int32_t *work, int8_t *w, int8_t *frac, const int16_t *da, const float *coef,

@@ -75,12 +75,12 @@ typedef struct {
 } moving;
 
 static void take(const mg_dw_sink *sink, const int32_t *dw, mg_dw_block b) {
-    const moving *m = (const moving *)sink;
-    for (int32_t c = b.channel; c < b.channel + b.channels; c++) {
-        const int32_t at = c * m->n + b.at;
-        const float f = mg_factor(m->rate, m->coef[c]);
+    const moving m = *(const moving *)sink;
+    for (int32_t c = b.channel; c < b.channel + b.channels; c++, dw += b.n) {
+        const int32_t at = c * m.n + b.at;
+        const float f = mg_factor(m.rate, m.coef[c]);
         for (int32_t i = 0; i < b.n; i++)
-            move8(m->w + at + i, m->frac + at + i, (float)*dw++ * f);
+            move8(m.w + at + i, m.frac + at + i, (float)dw[i] * f);
     }
 }
 
