@@ -24,10 +24,10 @@ def keep_parts(graph: Graph) -> Graph:
     b = Builder.extend(graph)
     b.nodes = []
     index = {n.ins[0]: n.ins[_arguments(n).index("index")] for n in graph.nodes if _is_partial(n)}
-    for w, channels in index.items():
-        part = graph.params[w].data[..., graph.params[channels].data]
-        b.param(w + PART, DType.S8, part, trained=True)
-        b.params[w] = replace(b.params[w], trained=False)
+    for name, channels in index.items():
+        part = graph.params[name].data[..., graph.params[channels].data]
+        b.param(name + PART, DType.S8, part, trained=True)
+        b.params[name] = replace(b.params[name], trained=False)
     for node in graph.nodes:
         w = next((name for name in node.ins if name in index), None)
         if w is None:

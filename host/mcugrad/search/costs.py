@@ -44,6 +44,7 @@ class Costs:
 
     def _plan(self, scheme: Scheme) -> Cost:
         graph = pipeline.uncalibrated(self.forward, str(scheme))
-        laid = lay(graph, plan(graph), self.board)
+        board_graph = pipeline.lowered(graph)
+        laid = lay(board_graph, plan(board_graph), self.board)
         fits = all(r.used <= r.memory.size for r in laid.regions)
         return Cost(analytic_memory(self.forward, scheme), laid.total, fits, instructions(graph))
