@@ -100,17 +100,17 @@ whole(const mg_dw_sink *sink, const int16_t *da, const int8_t *x, const mg_conv_
     mg_conv2d_dw_s32__wide(dw, da, x, p);
     sink->take(sink, dw, (mg_dw_block){0, p->out_c, 0, p->kernel_h * p->kernel_w * p->in_c});
 }
-#else
-static void whole(const mg_dw_sink *sink, const int16_t *da, const int8_t *x, const mg_conv_params *p) {
-    (void)sink, (void)da, (void)x, (void)p;
-}
 #endif
 
 void mg_conv2d_dw_blocks(const mg_dw_sink *sink, int32_t *work, const int16_t *da, const int8_t *x,
                          const mg_conv_params *p) {
-    if (MG_WIDE && mg_wide_matrix(p))
+#if MG_WIDE
+    if (mg_wide_matrix(p)) {
         whole(sink, da, x, p);
-    else if (pointwise_pairs(p))
+        return;
+    }
+#endif
+    if (pointwise_pairs(p))
         mg_conv2d_dw_blocks__1x1(sink, work, da, x, p);
     else if (fours(p))
         mg_conv2d_dw_blocks__4(sink, work, da, x, p);

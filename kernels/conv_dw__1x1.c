@@ -5,7 +5,7 @@
 #include "requant.h"
 #include "tile.h"
 
-enum { PIXELS = 256 }; /* what an int32 sum can hold for sure; 1 KB of stack */
+enum { PIXELS = 256 }; /* what an int32 sum can hold for sure; 1 KB of stack, in blocks 2 KB */
 
 /* Input channels a, b = a + 1 of pixels 2i and 2i + 1; after an odd last one, a zero. */
 static void widen(mg_words *t, const int8_t *x, int32_t c, int32_t pixels, int32_t zero) {
