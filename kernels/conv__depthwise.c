@@ -9,7 +9,7 @@
 enum { PIXELS = 272, MAX_KERNEL = 7 };
 
 /* Rows of the input for some neighbouring outputs: as many slots as the kernel has rows, PIXELS / kernel
- * pixels apart, row iy in slot (iy + pad) % kernel. The weights come twice in a row, so that the slots can be
+ * pixels apart, row iy in slot (iy + pad_top) % kernel. The weights come twice in a row, so that the slots can be
  * met in the order of memory whichever holds the window's first row. */
 typedef struct {
     mg_quad pixels[PIXELS], taps[2 * MAX_KERNEL * MAX_KERNEL];
@@ -36,9 +36,9 @@ static void fill(mg_quad *row, const int8_t *x, int32_t from, int32_t columns, c
 
 /* Bring in the rows up to that of tap kernel_h - 1 of output row oy. */
 static void advance(rows *r, const int8_t *x, int32_t oy, int32_t from, const mg_conv_params *p) {
-    for (; r->next < oy * p->stride - p->pad + p->kernel_h; r->next++) {
+    for (; r->next < oy * p->stride - p->pad_top + p->kernel_h; r->next++) {
         int inside = r->next >= 0 && r->next < p->in_h;
-        mg_quad *row = r->pixels + (r->next + p->pad) % p->kernel_h * (PIXELS / p->kernel_w);
+        mg_quad *row = r->pixels + (r->next + p->pad_top) % p->kernel_h * (PIXELS / p->kernel_w);
         fill(row, inside ? x + r->next * p->in_w * p->in_c : 0, from, r->columns, p);
     }
 }
@@ -101,7 +101,7 @@ static strip_function *const STRIPS[3][2] = {
 static void part(int8_t *y, uint8_t *mask, const int8_t *x, const int32_t *b, const int32_t *m, rows *r,
                  int32_t c, int32_t ox, int32_t n, const mg_conv_params *p) {
     strip_function *run = STRIPS[(p->kernel_w - 3) / 2][p->stride - 1];
-    r->next = -p->pad, r->columns = (n + n % 2 - 1) * p->stride + p->kernel_w;
+    r->next = -p->pad_top, r->columns = (n + n % 2 - 1) * p->stride + p->kernel_w;
     for (int32_t oy = 0; oy < p->out_h; oy++) {
         advance(r, x + c, oy, ox * p->stride - p->pad, p);
         run(y, mask, (oy * p->out_w + ox) * p->out_c + c, n, r, oy * p->stride % p->kernel_h, b + c, m + c,
