@@ -54,9 +54,7 @@ def _table(s: Stream) -> str:
 
 def _entry(s: Stream, step: Step) -> str:
     ins = ", ".join(map(str, (*step.ins, 0)[:2]))
-    return (
-        f"{{{step.node - s.first}, {step.drop}, {step.to}, {{{ins}}}, {step.rows_in}, {step.rows}, {step.pad}}}"
-    )
+    return f"{{{step.node - s.first}, {step.drop}, {step.to}, {{{ins}}}, {step.rows_in}, {step.rows}, {step.pad}}}"
 
 
 def _case(graph: Graph, plan: Plan, c: Mapping[str, str], s: Stream, i: int) -> str:

@@ -70,7 +70,9 @@ class _Arena:
         first, last = _needed(self.graph, node, row, row + step.rows - 1)
         low, high = max(first, 0), min(last + 1, height)
         if (step.pad, step.rows_in) != (max(-first, 0), max(high - low, 0)):
-            raise InternalError(f"{node.op} {node.layer} sees {step.rows_in} rows under {step.pad} of padding")
+            raise InternalError(
+                f"{node.op} {node.layer} sees {step.rows_in} rows under {step.pad} of padding"
+            )
         size, window = self._row_bytes(out), self._bytes(out)
         window[: step.to * size] = window[step.drop * size : (step.drop + step.to) * size].copy()
         self.owner[self._span(out, step.to, step.rows)] = FREE

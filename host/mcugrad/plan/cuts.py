@@ -14,15 +14,18 @@ from mcugrad.plan.stream import Stream, row_bytes, stream, streamable
 Part = tuple[int, int]  # first and last node; a single node runs whole
 
 
-def choose(graph: Graph, order: Sequence[Node], live: Sequence[int]) -> tuple[Stream, ...]:
-    """Streams of the frozen nodes that come first. live: bytes alive at each node when none is streamed."""
+def choose(graph: Graph, order: Sequence[Node], live: Sequence[int]) -> list[tuple[Stream, ...]]:
+    """Ways to stream the frozen nodes that come first, the fewest instructions first; none where that lowers no
+    peak. live: bytes alive at each node when none is streamed."""
     front = leading(graph, order)
     rest = max(live[front:], default=0)
     if max(live[:front], default=0) <= rest:
-        return ()
+        return []
     cuts = _Cuts(graph, order, front, live)
     limit = max(cuts.lowest_peak(), rest)
-    return tuple(cuts.grown((a, b), limit) for a, b in cuts.cheapest(limit) if b > a)
+    parts = [part for part in cuts.cheapest(limit) if part[1] > part[0]]
+    grown = tuple(cuts.grown(part, limit) for part in parts)
+    return [grown, tuple(cuts.single(part) for part in parts)]
 
 
 class _Cuts:
@@ -51,7 +54,9 @@ class _Cuts:
         best: list[tuple[float, list[Part]]] = [(0, [])]
         for b in range(self.front):
             ways = [(best[a][0] + self._cost((a, b)), a) for a in range(self.starts[b], b + 1)]
-            cost, a = next((w for w in sorted(ways) if w[0] < inf and self.peak((w[1], b)) <= limit), (inf, b))
+            cost, a = next(
+                (w for w in sorted(ways) if w[0] < inf and self.peak((w[1], b)) <= limit), (inf, b)
+            )
             best.append((cost, [*best[a][1], (a, b)]))
         return best[-1][1]
 
@@ -67,6 +72,10 @@ class _Cuts:
             if self._peak_of(part, other) <= limit:
                 chosen, rows = other, rows | {i: 2 * rows[i]}
         return chosen
+
+    def single(self, part: Part) -> Stream:
+        """The part's stream, one row a call."""
+        return self._stream(part, {})
 
     def peak(self, part: Part) -> int:
         """Most bytes alive while a part runs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
@@ -98,9 +98,9 @@ def plan(graph: Graph) -> Plan:
     """The best of the candidate orders, each placed greedily; the frozen front is streamed where that pays."""
     candidates = orders(graph)
     whole = min((place(graph, order) for order in candidates), key=lambda p: p.arena_bytes)
-    streams = choose(graph, whole.order, live_bytes(whole.buffers, len(whole.order)))
-    placed = [place(graph, order, streams) for order in candidates if streams]
-    return min((whole, *placed), key=lambda p: p.arena_bytes)
+    ways = choose(graph, whole.order, live_bytes(whole.buffers, len(whole.order)))
+    streamed = [place(graph, order, streams) for streams in ways for order in candidates]
+    return min((whole, *streamed), key=lambda p: p.arena_bytes)
 
 
 def place(graph: Graph, order: Order, streams: Sequence[Stream] = ()) -> Plan:
@@ -113,18 +113,31 @@ def place(graph: Graph, order: Order, streams: Sequence[Stream] = ()) -> Plan:
 
 
 def _pack(buffers: list[Buffer], bound: int) -> list[Buffer]:
-    """Largest buffer first, each at the lowest free offset; then again, with those that ended highest first."""
-    queue, best = sorted(buffers, key=lambda b: (-b.size, b.first, b.values)), []
-    for _ in range(TRIES):
-        placed: list[Buffer] = []
-        for b in queue:
-            placed.append(_lowest(b, [p for p in placed if p.overlaps(b)]))
-        best = min(best or placed, placed, key=_top)
-        if _top(best) <= bound:
-            break
-        highest = max(range(len(placed)), key=lambda i: placed[i].offset + placed[i].size)
-        queue.insert(0, queue.pop(highest))
+    """Each buffer at the lowest free offset: the largest first, those that live longest, those that come first;
+    then again, with the one that ended highest before all others."""
+    keys: list[Callable[[Buffer], tuple[int, ...]]] = [
+        lambda b: (-b.size, b.first),
+        lambda b: (-b.size * b.alive.bit_count(), b.first),
+        lambda b: (b.start, -b.size),
+    ]
+    best: list[Buffer] = []
+    for key in keys:
+        queue = sorted(sorted(buffers, key=lambda b: b.values), key=key)
+        for _ in range(TRIES):
+            placed = _lay(queue)
+            best = min(best or placed, placed, key=_top)
+            if _top(best) <= bound:
+                return best
+            highest = max(range(len(placed)), key=lambda i: placed[i].offset + placed[i].size)
+            queue.insert(0, queue.pop(highest))
     return best
+
+
+def _lay(queue: Iterable[Buffer]) -> list[Buffer]:
+    placed: list[Buffer] = []
+    for b in queue:
+        placed.append(_lowest(b, [p for p in placed if p.overlaps(b)]))
+    return placed
 
 
 def _top(buffers: Iterable[Buffer]) -> int:

@@ -64,7 +64,9 @@ def poison(model: HostModel, byte: int) -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_random_streams(seed: int, tmp_path: Path) -> None:
     graph = random_network(seed)
-    compiled = streamed(compile_model(graph, ["head-only", "last-2", "bias-only"][seed % 3], boards.load(F746)), seed)
+    compiled = streamed(
+        compile_model(graph, ["head-only", "last-2", "bias-only"][seed % 3], boards.load(F746)), seed
+    )
     assert compiled.plan.streams or seed % 3 == 2
     model = host_model(compiled, tmp_path)
     assert_equal_steps(compiled, model, 10, 0.01, lambda i: sample(graph, i))
