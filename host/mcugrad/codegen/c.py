@@ -12,8 +12,8 @@ from typing import Any
 
 from mcugrad import ops
 from mcugrad.codegen.names import C_TYPES, literal, unique
-from mcugrad.codegen.stream import row_type, stream_source
 from mcugrad.codegen.params import HEAD, params_header, params_source, state_layout
+from mcugrad.codegen.stream import row_type, stream_source
 from mcugrad.ir import Graph, Node, Quant
 from mcugrad.ir.text import print_graph
 from mcugrad.ops.op import scale_states

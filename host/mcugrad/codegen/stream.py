@@ -54,7 +54,8 @@ def _table(s: Stream) -> str:
 
 def _entry(s: Stream, step: Step) -> str:
     ins = ", ".join(map(str, (*step.ins, 0)[:2]))
-    return f"{{{step.node - s.first}, {step.drop}, {step.to}, {{{ins}}}, {step.rows_in}, {step.rows}, {step.pad}}}"
+    call, rest = step.node - s.first, f"{step.rows_in}, {step.rows}, {step.pad}"
+    return f"{{{call}, {step.drop}, {step.to}, {{{ins}}}, {rest}}}"
 
 
 def _case(graph: Graph, plan: Plan, c: Mapping[str, str], s: Stream, i: int) -> str:

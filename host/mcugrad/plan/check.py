@@ -18,8 +18,8 @@ ROWS = 16  # bits of a row's number
 
 
 def check(graph: Graph, plan: Plan) -> Plan:
-    """Return the plan, or raise InternalError: a node missing, repeated or too early, a value (or a row of one)
-    read after it was overwritten or before it was made, a row made twice, a buffer outside the arena."""
+    """Return the plan, or raise InternalError: a node missing, repeated or too early, a value, or a row
+    of one, read after it was overwritten or before it was made, a buffer outside the arena."""
     _check_order(graph, plan)
     arena = _Arena(graph, plan)
     for value in graph.inputs:

@@ -1,5 +1,5 @@
-"""Where streams begin and end, and how many rows a call makes: the lowest peak first, or what the rest of the step
-needs anyway; below that the fewest instructions."""
+"""Where streams begin and end, and how many rows a call makes: first the lowest peak, or what the rest of the
+step needs anyway; below that the fewest instructions."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Part = tuple[int, int]  # first and last node; a single node runs whole
 
 
 def choose(graph: Graph, order: Sequence[Node], live: Sequence[int]) -> list[tuple[Stream, ...]]:
-    """Ways to stream the frozen nodes that come first, the fewest instructions first; none where that lowers no
-    peak. live: bytes alive at each node when none is streamed."""
+    """Ways to stream the frozen nodes that come first, the fewest instructions first; none where that lowers
+    no peak. live: bytes alive at each node when none is streamed."""
     front = leading(graph, order)
     rest = max(live[front:], default=0)
     if max(live[:front], default=0) <= rest:
@@ -141,4 +141,4 @@ class _Cuts:
             return 150.0 + (2 * w.size + 20 * w.shape[0] if w.shape[1] == 1 else 0)
         kernel, _, channels = w.shape
         width, again = self.graph.value(node.ins[0]).shape[1], max(kernel - node.attrs["stride"], 0)
-        return 150.0 + channels / 4 * (6 * again * (width + kernel) + 12 * kernel * kernel + 60)
+        return 150.0 + float(channels / 4 * (6 * again * (width + kernel) + 6 * kernel * kernel + 200))

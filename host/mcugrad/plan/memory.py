@@ -8,8 +8,8 @@ from itertools import accumulate
 
 from mcugrad import ops
 from mcugrad.ir import Graph, Node, Value
-from mcugrad.plan.schedule import Order, orders
 from mcugrad.plan.cuts import choose
+from mcugrad.plan.schedule import Order, orders
 from mcugrad.plan.stream import Stream, row_bytes
 
 ALIGN = 4  # the kernels load words
@@ -20,8 +20,8 @@ TRIES = 30
 class Buffer:
     """Bytes of the arena that hold one or more values (in place) from node `first` to node `last`.
 
-    alive: a bit for each moment (see Timeline) at which they do. eaten: (moment, bytes): so many at the start that
-    nothing reads from this moment on.
+    alive: a bit for each moment (see Timeline) at which they do. eaten: (moment, bytes): so many at the start
+    that nothing reads from this moment on.
     """
 
     offset: int
@@ -67,8 +67,8 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Plan:
-    """A node order, parts of it streamed, and a place for every value. `bound` = the largest sum of live bytes,
-    below which no placement of this order can go."""
+    """A node order, parts of it streamed, and a place for every value. `bound` = the largest sum of live
+    bytes, below which no placement of this order can go."""
 
     order: Order
     buffers: tuple[Buffer, ...]
@@ -95,7 +95,7 @@ class Plan:
 
 
 def plan(graph: Graph) -> Plan:
-    """The best of the candidate orders, each placed greedily; the frozen front is streamed where that pays."""
+    """The best of the candidate orders, each placed greedily; the frozen front streamed where that pays."""
     candidates = orders(graph)
     whole = min((place(graph, order) for order in candidates), key=lambda p: p.arena_bytes)
     ways = choose(graph, whole.order, live_bytes(whole.buffers, len(whole.order)))
@@ -113,8 +113,8 @@ def place(graph: Graph, order: Order, streams: Sequence[Stream] = ()) -> Plan:
 
 
 def _pack(buffers: list[Buffer], bound: int) -> list[Buffer]:
-    """Each buffer at the lowest free offset: the largest first, those that live longest, those that come first;
-    then again, with the one that ended highest before all others."""
+    """Each buffer at the lowest free offset: the largest first, those that live longest, those that come
+    first; then again, with the one that ended highest before all others."""
     keys: list[Callable[[Buffer], tuple[int, ...]]] = [
         lambda b: (-b.size, b.first),
         lambda b: (-b.size * b.alive.bit_count(), b.first),
@@ -178,7 +178,7 @@ def in_arena(graph: Graph, name: str) -> bool:
 
 
 def _lowest(b: Buffer, others: list[Buffer]) -> Buffer:
-    """Past each other one, or before it; what is dead of a buffer when another one comes may be overwritten."""
+    """Past each other one, or before it; what of one is dead when the other comes may be overwritten."""
     offset = 0
     blocked = [
         (o.offset + o.dead(b.start) - b.size, _round(o.offset + o.size - b.dead(o.start))) for o in others
@@ -237,19 +237,16 @@ class Lifetimes:
         """From its first byte written to its last one read."""
         end = max(self.last.get(value.name, i), i)
         first, last = self.timeline.begins[i], self.timeline.ends[end]
-        nodes, eaten = [i, end], []
-        if node and i in self.inside:
-            first += self.inside[i].spans[value.name][0][0]
-            nodes[0] = self.inside[i].first
-        if end in self.inside and value.name in self.inside[end].eaten:
-            s = self.inside[end]
-            last = self._moment(s, s.spans[value.name][-1][1])
+        source, reader = (self.inside.get(i) if node else None), self.inside.get(end)
+        eaten: list[tuple[int, int]] = []
+        if source:
+            first += source.spans[value.name][0][0]
+        if reader and value.name in reader.eaten:
+            last = self._moment(reader, reader.spans[value.name][-1][1])
             row = row_bytes(self.graph, value.name)
-            eaten = [(self._moment(s, step), rows * row) for step, rows in s.eaten[value.name]]
-        if end in self.inside:
-            nodes[1] = self.inside[end].last
-        alive = _ones(first, last)
-        return Buffer(0, _round(value.nbytes), *nodes, (value.name,), alive, tuple(eaten))
+            eaten = [(self._moment(reader, step), rows * row) for step, rows in reader.eaten[value.name]]
+        nodes = source.first if source else i, reader.last if reader else end
+        return Buffer(0, _round(value.nbytes), *nodes, (value.name,), _ones(first, last), tuple(eaten))
 
     def _moment(self, s: Stream, step: int) -> int:
         return self.timeline.begins[s.first] + step

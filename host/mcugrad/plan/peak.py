@@ -21,7 +21,7 @@ def peak_node(plan: Plan) -> int:
 
 
 def at_peak(graph: Graph, plan: Plan) -> list[tuple[str, int]]:
-    """(buffer, bytes) alive at the peak, largest first; of an operand that a stream has eaten into, the rest."""
+    """(buffer, bytes) alive at the peak, largest first; of one that a stream has eaten into, the rest."""
     live = memory.live_bytes(plan.buffers, plan.timeline.moments)
     moment = live.index(max(live))
     alive = [b for b in plan.buffers if b.alive >> moment & 1]

@@ -1,7 +1,7 @@
 """Run consecutive nodes depth-first, a few rows at a time: each map keeps only a window of rolling rows.
 
-Every row is computed once. A map that only nodes of the stream read gets a window: as many rows as its readers
-still need, and those of one call. When it is full, the rows still needed move to its start.
+Every row is computed once. A map that only nodes of the stream read gets a window: as many rows as its
+readers still need, and those of one call. When it is full, the rows still needed move to its start.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ NEVER = 1 << 30
 
 @dataclass(frozen=True)
 class Step:
-    """One call of a node's kernel: `rows` rows of its output, at row `to` of where that lies, out of `rows_in`
-    rows of each operand, at row ins[k] of where it lies, with `pad` rows of padding above. Before it, `drop`
-    rows go from the start of the output's window and the `to` rows after them move there."""
+    """One call of a node's kernel: `rows` rows of its output, at row `to` of where that lies, out of
+    `rows_in` rows of each operand, at row ins[k] of where it lies, with `pad` rows of padding above. Before
+    it, `drop` rows go from the start of the output's window and the `to` rows after them move there."""
 
     node: int
     drop: int
@@ -36,8 +36,8 @@ class Stream:
     """Nodes `first` to `last` of an order, as `steps`.
 
     windows: map -> rows that it keeps. spans: map -> (first, last) steps between which its memory is needed;
-    those of an output end with the stream. eaten: operand that nothing after the stream reads -> (step, rows):
-    the rows at its start that no step from this one on reads.
+    those of an output end with the stream. eaten: operand that nothing after the stream reads -> (step,
+    rows): the rows at its start that no step from this one on reads.
     """
 
     first: int

@@ -1,4 +1,4 @@
-"""Streamed == not streamed == reference, for any cut of the front, any rows a call, and any dirt in the arena."""
+"""Streamed == reference, for any cut of the front, any rows a call and any dirt in the arena."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ import pytest
 
 from mcugrad import boards
 from mcugrad.codegen.c import emit
+from mcugrad.errors import InternalError
 from mcugrad.frontend import models
 from mcugrad.hostmodel import HostModel
 from mcugrad.ir import Graph
+from mcugrad.ir.graph import Array
 from mcugrad.pipeline import Compiled, compile_model
 from mcugrad.plan.check import check
 from mcugrad.plan.front import leading
-from mcugrad.plan.memory import place, plan
+from mcugrad.plan.memory import place
 from mcugrad.plan.stream import Stream, stream, streamable
-from tests.codegen.test_equality import F746, assert_equal_steps, host_model, images
-from tests.networks import Net, sample, small
+from tests.codegen.test_equality import F746, assert_equal_steps, host_model
+from tests.codegen.test_front import assert_same_training
+from tests.networks import Net, sample
 
 
 def random_network(seed: int) -> Graph:
@@ -57,31 +60,68 @@ def streamed(compiled: Compiled, seed: int) -> Compiled:
     return replace(compiled, plan=placed, emitted=emitted, manifest=emitted.manifest)
 
 
-def poison(model: HostModel, byte: int) -> None:
-    ctypes.memset(model._arena, byte, ctypes.sizeof(model._arena))
-
-
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 def test_random_streams(seed: int, tmp_path: Path) -> None:
-    graph = random_network(seed)
-    compiled = streamed(
-        compile_model(graph, ["head-only", "last-2", "bias-only"][seed % 3], boards.load(F746)), seed
-    )
-    assert compiled.plan.streams or seed % 3 == 2
+    graph, scheme = random_network(seed), ["head-only", "last-2"][seed % 2]
+    compiled = streamed(compile_model(graph, scheme, boards.load(F746)), seed)
+    assert compiled.plan.streams
     model = host_model(compiled, tmp_path)
-    assert_equal_steps(compiled, model, 10, 0.01, lambda i: sample(graph, i))
+    assert_equal_steps(compiled, model, 20, 0.01, lambda i: sample(graph, i))
     model.on_node(None)
-    before = model.state_bytes()
-    losses = []
+    assert_dirt_does_not_matter(model, sample(graph, 3))
+
+
+def assert_dirt_does_not_matter(model: HostModel, x: Array) -> None:
+    before, found = model.state_bytes(), []
     for byte in (0x00, 0x5A, 0xFF):
         model.restore(before)
-        poison(model, byte)
-        losses.append((np.float32(model.step(sample(graph, 3), 1, 0.01).loss), model.state_bytes()))
-    assert losses[0] == losses[1] == losses[2]
+        ctypes.memset(model._arena, byte, ctypes.sizeof(model._arena))
+        found.append((np.float32(model.step(x, 1, 0.01).loss), model.state_bytes()))
+    assert found[0] == found[1] == found[2]
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(12))
 def test_random_streams_are_sound(seed: int) -> None:
-    compiled = compile_model(random_network(100 + seed), "head-only", boards.load(F746))
-    placed = streamed(compiled, seed).plan
+    placed = streamed(compile_model(random_network(100 + seed), "head-only", boards.load(F746)), seed).plan
     assert placed.bound <= placed.arena_bytes
+
+
+def wide_front() -> Graph:
+    net = Net((33, 31, 3), 4).conv("conv0", 8, 3, 2)
+    return net.block("b0", 16, 8, 3).block("b1", 24, 8, 5, 2).block("b2", 8, 8, 3).head(4)
+
+
+def test_planner_streams_where_that_pays(tmp_path: Path) -> None:
+    graph = wide_front()
+    compiled = compile_model(graph, "head-only", boards.load(F746))
+    order = compiled.plan.order
+    assert compiled.plan.streams
+    assert compiled.plan.arena_bytes < 0.7 * place(compiled.graph, order).arena_bytes
+    assert [n for n in compiled.manifest["nodes"] if "stream" in n]
+    assert_equal_steps(compiled, host_model(compiled, tmp_path), 5, 0.01, lambda i: sample(graph, i))
+    assert_same_training(compiled, tmp_path, 10, 0.01, lambda i: sample(graph, i))
+
+
+def test_planner_leaves_alone_what_lowers_nothing() -> None:
+    assert not compile_model(models.load("digits-tiny", 10), "10kb", boards.load(F746)).plan.streams
+
+
+@pytest.mark.parametrize("change", ["drop", "to", "ins", "rows_in", "pad"])
+def test_checker_finds_wrong_steps(change: str) -> None:
+    compiled = compile_model(wide_front(), "head-only", boards.load(F746))
+    s = compiled.plan.streams[0]
+    k = next(i for i, step in enumerate(s.steps) if step.drop and step.to)
+    old = getattr(s.steps[k], change)
+    step = replace(s.steps[k], **{change: tuple(i + 1 for i in old) if change == "ins" else old + 1})
+    wrong = replace(s, steps=(*s.steps[:k], step, *s.steps[k + 1 :]))
+    with pytest.raises(InternalError):
+        check(compiled.graph, replace(compiled.plan, streams=(wrong, *compiled.plan.streams[1:])))
+
+
+def test_checker_finds_windows_too_small() -> None:
+    compiled = compile_model(wide_front(), "head-only", boards.load(F746))
+    s = compiled.plan.streams[0]
+    for name, rows in s.windows.items():
+        wrong = replace(s, windows={**s.windows, name: rows - 1})
+        with pytest.raises(InternalError):
+            check(compiled.graph, replace(compiled.plan, streams=(wrong, *compiled.plan.streams[1:])))
