@@ -73,8 +73,10 @@ class _Arena:
             raise InternalError(
                 f"{node.op} {node.layer} sees {step.rows_in} rows under {step.pad} of padding"
             )
-        size, window = self._row_bytes(out), self._bytes(out)
-        window[: step.to * size] = window[step.drop * size : (step.drop + step.to) * size].copy()
+        size = self._row_bytes(out)
+        if step.drop:
+            moved = self.owner[self._span(out, step.drop, step.to)].copy()
+            self.owner[self._span(out, 0, step.to)] = moved
         self.owner[self._span(out, step.to, step.rows)] = FREE
         for name, at in zip((n for n in node.ins if n in self.ids), step.ins, strict=True):
             found = self.owner[self._span(name, at, step.rows_in)]
