@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterable, Sequence
+from ctypes import CDLL
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mcugrad import boards
+from mcugrad import boards, hostlib, hostmodel
 from mcugrad.codegen.c import emit
 from mcugrad.errors import InternalError
 from mcugrad.frontend import models
@@ -24,6 +27,8 @@ from mcugrad.plan.stream import Stream, stream, streamable
 from tests.codegen.test_equality import F746, assert_equal_steps, host_model
 from tests.codegen.test_front import assert_same_training
 from tests.networks import Net, sample
+
+SANITIZER = ["-fsanitize=undefined", "-fno-sanitize-recover=undefined"]
 
 
 def random_network(seed: int) -> Graph:
@@ -69,6 +74,25 @@ def test_random_streams(seed: int, tmp_path: Path) -> None:
     assert_equal_steps(compiled, model, 20, 0.01, lambda i: sample(graph, i))
     model.on_node(None)
     assert_dirt_does_not_matter(model, sample(graph, 3))
+
+
+@pytest.mark.parametrize("define", ["MG_FAST=1", "MG_FAST=0"])
+def test_other_kernels(define: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the Cortex-M7, as their C twins, and the portable loops, with the sanitizer."""
+
+    def kernels(sources: Iterable[Path], includes: Sequence[Path], *_: object) -> Path:
+        return hostlib.build_object(sources, includes, tmp_path, [define], SANITIZER)
+
+    def library(sources: Iterable[Path], includes: Iterable[Path], out: Path, defines: list[str]) -> CDLL:
+        return hostlib.build_library(sources, includes, out, defines, SANITIZER)
+
+    monkeypatch.setattr(hostmodel, "build_object", kernels)
+    monkeypatch.setattr(hostmodel, "build_library", library)
+    for seed in range(4):
+        graph = random_network(seed + 20)
+        compiled = streamed(compile_model(graph, "head-only", boards.load(F746)), seed)
+        model = host_model(compiled, tmp_path / str(seed))
+        assert_equal_steps(compiled, model, 3, 0.01, partial(sample, graph))
 
 
 def assert_dirt_does_not_matter(model: HostModel, x: Array) -> None:
