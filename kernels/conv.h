@@ -1,7 +1,8 @@
 /* Convolutions and their gradients.
  *
  * Maps are HWC, weights [CO][KH][KW][CI] or, depthwise, [KH][KW][C]; any alignment. Padding is `pad` on the
- * top and left and whatever the output needs on the bottom and right; padded taps contribute nothing. |bias|
+ * left, in forward kernels `pad_top` on the top, in gradients `pad` too, and whatever the output needs on the
+ * bottom and right; padded taps contribute nothing. |bias|
  * <= 2^30 and the sum of any output's products stays below 2^30 (proved for each graph), so int32 never
  * overflows. Gradients are int16 with |q| <= 2^14. Outputs must not overlap inputs unless said. */
 #ifndef MG_CONV_H
@@ -12,7 +13,7 @@
 /* in_*, out_*: maps of the forward convolution, in its gradients too. shift: left shift of the sum before it
  * is requantised. offset: exponent of da relative to da_scale. */
 typedef struct {
-    int32_t in_h, in_w, in_c, out_h, out_w, out_c, kernel_h, kernel_w, stride, pad;
+    int32_t in_h, in_w, in_c, out_h, out_w, out_c, kernel_h, kernel_w, stride, pad, pad_top;
     int32_t zero_in, zero_out, shift, offset;
 } mg_conv_params;
 

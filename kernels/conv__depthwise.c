@@ -9,8 +9,9 @@
 enum { PIXELS = 272, MAX_KERNEL = 7 };
 
 /* Rows of the input for some neighbouring outputs: as many slots as the kernel has rows, PIXELS / kernel
- * pixels apart, row iy in slot (iy + pad) % kernel. The weights come twice in a row, so that the slots can be
- * met in the order of memory whichever holds the window's first row. */
+ * pixels apart, row iy in slot (iy + pad_top) % kernel. The weights come twice in a row where there are
+ * several output rows, so that the slots can be met in the order of memory whichever holds the window's first
+ * row. */
 typedef struct {
     mg_quad pixels[PIXELS], taps[2 * MAX_KERNEL * MAX_KERNEL];
     int32_t columns, next;
@@ -21,6 +22,35 @@ static inline mg_quad expand(const int8_t *p, uint32_t minus_zero) {
     return (mg_quad){mg_sxtab16(minus_zero, v), mg_sxtab16_ror8(minus_zero, v)};
 }
 
+/* n pixels, c bytes apart. */
+static inline void expand_all(mg_quad *to, const int8_t *x, int32_t n, int32_t c, uint32_t minus_zero) {
+#if MG_DSP
+    if (n & 1)
+        *to++ = expand(x, minus_zero), x += c;
+    const mg_quad *end = to + (n & ~1);
+    uint32_t a, b, u, v;
+    if (to < end)
+        __asm__ volatile("1:                                  \n\t"
+                         "ldr     %[a], [%[x]]                \n\t"
+                         "ldr     %[b], [%[x], %[c]]          \n\t"
+                         "add     %[x], %[x], %[c], lsl #1    \n\t"
+                         "sxtab16 %[u], %[zero], %[a]         \n\t"
+                         "sxtab16 %[v], %[zero], %[a], ror #8 \n\t"
+                         "strd    %[u], %[v], [%[to]], #8     \n\t"
+                         "sxtab16 %[u], %[zero], %[b]         \n\t"
+                         "sxtab16 %[v], %[zero], %[b], ror #8 \n\t"
+                         "strd    %[u], %[v], [%[to]], #8     \n\t"
+                         "cmp     %[to], %[end]               \n\t"
+                         "bne     1b"
+                         : [x] "+r"(x), [to] "+r"(to), [a] "=&r"(a), [b] "=&r"(b), [u] "=&r"(u), [v] "=&r"(v)
+                         : [c] "r"(c), [zero] "r"(minus_zero), [end] "r"(end)
+                         : "cc", "memory");
+#else
+    for (int32_t i = 0; i < n; i++, x += c)
+        to[i] = expand(x, minus_zero);
+#endif
+}
+
 /* One input row of four channels, x at its column 0, from column `from` on; x = NULL: a row of padding. */
 static void fill(mg_quad *row, const int8_t *x, int32_t from, int32_t columns, const mg_conv_params *p) {
     const uint32_t minus_zero = mg_both(-p->zero_in);
@@ -28,17 +58,19 @@ static void fill(mg_quad *row, const int8_t *x, int32_t from, int32_t columns, c
     int32_t i = 0;
     for (; i < columns && (!x || from + i < 0); i++)
         row[i] = (mg_quad){0, 0};
-    for (x = x ? x + (from + i) * c : x; i < last; i++, x += c)
-        row[i] = expand(x, minus_zero);
+    if (i < last) {
+        expand_all(row + i, x + (from + i) * c, last - i, c, minus_zero);
+        i = last;
+    }
     for (; i < columns; i++)
         row[i] = (mg_quad){0, 0};
 }
 
 /* Bring in the rows up to that of tap kernel_h - 1 of output row oy. */
 static void advance(rows *r, const int8_t *x, int32_t oy, int32_t from, const mg_conv_params *p) {
-    for (; r->next < oy * p->stride - p->pad + p->kernel_h; r->next++) {
+    for (; r->next < oy * p->stride - p->pad_top + p->kernel_h; r->next++) {
         int inside = r->next >= 0 && r->next < p->in_h;
-        mg_quad *row = r->pixels + (r->next + p->pad) % p->kernel_h * (PIXELS / p->kernel_w);
+        mg_quad *row = r->pixels + (r->next + p->pad_top) % p->kernel_h * (PIXELS / p->kernel_w);
         fill(row, inside ? x + r->next * p->in_w * p->in_c : 0, from, r->columns, p);
     }
 }
@@ -101,7 +133,7 @@ static strip_function *const STRIPS[3][2] = {
 static void part(int8_t *y, uint8_t *mask, const int8_t *x, const int32_t *b, const int32_t *m, rows *r,
                  int32_t c, int32_t ox, int32_t n, const mg_conv_params *p) {
     strip_function *run = STRIPS[(p->kernel_w - 3) / 2][p->stride - 1];
-    r->next = -p->pad, r->columns = (n + n % 2 - 1) * p->stride + p->kernel_w;
+    r->next = -p->pad_top, r->columns = (n + n % 2 - 1) * p->stride + p->kernel_w;
     for (int32_t oy = 0; oy < p->out_h; oy++) {
         advance(r, x + c, oy, ox * p->stride - p->pad, p);
         run(y, mask, (oy * p->out_w + ox) * p->out_c + c, n, r, oy * p->stride % p->kernel_h, b + c, m + c,
@@ -113,10 +145,12 @@ void mg_depthwise_conv2d_s8__4(int8_t *y, uint8_t *mask, const int8_t *x, const 
                                const int32_t *m, const mg_conv_params *p) {
     rows r;
     int32_t widest = ((PIXELS / p->kernel_h - p->kernel_w) / p->stride + 1) & ~1;
+    const int32_t taps = p->kernel_h * p->kernel_w;
     mg_clear_bits(mask, p->out_h * p->out_w * p->out_c);
     for (int32_t c = 0; c < p->out_c; c += 4) {
-        for (int32_t i = 0, taps = p->kernel_h * p->kernel_w; i < taps; i++)
-            r.taps[i] = r.taps[taps + i] = expand(w + i * p->in_c + c, 0);
+        expand_all(r.taps, w + c, taps, p->in_c, 0);
+        if (p->out_h > 1)
+            expand_all(r.taps + taps, w + c, taps, p->in_c, 0);
         for (int32_t ox = 0, n; ox < p->out_w; ox += n) {
             n = p->out_w - ox < widest ? p->out_w - ox : widest;
             part(y, mask, x, b, m, &r, c, ox, n, p);

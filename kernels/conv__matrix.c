@@ -34,13 +34,44 @@ static inline void widen4(mg_words *t, uint32_t a, uint32_t b, mg_tile *sums) {
     sums->pb = mg_smlad(t[0].b, ones, mg_smlad(t[1].b, ones, sums->pb));
 }
 
+/* The same of n weights, n % 4 == 0; those of the second channel lie `taps` after those of the first. */
+static inline mg_words *widen_all(mg_words *t, const int8_t *w, int32_t n, int32_t taps, mg_tile *sums) {
+#if MG_DSP
+    const int8_t *end = w + n;
+    uint32_t a, b, u, v;
+    if (n > 0)
+        __asm__ volatile("1:                                   \n\t"
+                         "ldr    %[b], [%[w], %[taps]]         \n\t"
+                         "ldr    %[a], [%[w]], #4              \n\t"
+                         "sxtb16 %[u], %[a]                    \n\t"
+                         "sxtb16 %[v], %[b]                    \n\t"
+                         "strd   %[u], %[v], [%[t]], #16       \n\t"
+                         "smlad  %[pa], %[u], %[ones], %[pa]   \n\t"
+                         "smlad  %[pb], %[v], %[ones], %[pb]   \n\t"
+                         "sxtb16 %[u], %[a], ror #8            \n\t"
+                         "sxtb16 %[v], %[b], ror #8            \n\t"
+                         "strd   %[u], %[v], [%[t], #-8]       \n\t"
+                         "smlad  %[pa], %[u], %[ones], %[pa]   \n\t"
+                         "smlad  %[pb], %[v], %[ones], %[pb]   \n\t"
+                         "cmp    %[w], %[end]                  \n\t"
+                         "bne    1b"
+                         : [t] "+r"(t), [w] "+r"(w), [pa] "+r"(sums->pa), [pb] "+r"(sums->pb), [a] "=&r"(a),
+                           [b] "=&r"(b), [u] "=&r"(u), [v] "=&r"(v)
+                         : [taps] "r"(taps), [end] "r"(end), [ones] "r"(0x00010001)
+                         : "cc", "memory");
+#else
+    for (int32_t i = 0; i < n; i += 4, t += 2)
+        widen4(t, mg_load32(w + i), mg_load32(w + taps + i), sums);
+#endif
+    return t;
+}
+
 /* Widen the weights of two channels and fold the zero point into their biases. */
 static pair widen(mg_words *t, const int8_t *w, int32_t taps, const int32_t *b, const int32_t *m,
                   const mg_conv_params *p) {
     mg_tile s = {0, 0, 0, 0};
-    int32_t i = 0;
-    for (; i + 4 <= taps; i += 4, t += 2)
-        widen4(t, mg_load32(w + i), mg_load32(w + taps + i), &s);
+    const int32_t i = taps & ~3;
+    t = widen_all(t, w, i, taps, &s);
     if (i < taps)
         widen4(t, load_few(w + i, taps - i), load_few(w + taps + i, taps - i), &s);
     return (pair){b[0] - p->zero_in * s.pa, b[1] - p->zero_in * s.pb, m[0], m[1], p->zero_out};

@@ -28,11 +28,12 @@ static grid grid_of(int32_t out_h, int32_t out_w, int32_t stride, const mg_conv_
 /* n channels of all pixels of x, from channel 0 of x on; zeros around them. */
 static void fill(mg_lanes16 *map, const grid *g, const int8_t *x, int32_t n, const mg_conv_params *p) {
     memset(map, 0, (size_t)(g->height * g->width) * sizeof *map);
-    const int32_t rows = mg_min(p->in_h, g->height - p->pad), columns = mg_min(p->in_w, g->width - p->pad);
+    const int32_t rows = mg_min(p->in_h, g->height - p->pad_top),
+                  columns = mg_min(p->in_w, g->width - p->pad);
     const int16_t zero = (int16_t)p->zero_in;
     for (int32_t iy = 0; iy < rows; iy++)
         for (int32_t ix = 0; ix < columns; ix++) {
-            mg_lanes16 *to = map + (iy + p->pad) * g->width + ix + p->pad;
+            mg_lanes16 *to = map + (iy + p->pad_top) * g->width + ix + p->pad;
             mg_load8(to, x + mg_in_at(iy, ix, p), n);
             *to -= zero; /* lanes from n on are never stored */
         }

@@ -10,17 +10,16 @@ typedef struct {
     int32_t at, first, last;
 } mg_taps;
 
-static inline mg_taps mg_taps_at(int32_t out, int32_t kernel, int32_t size, const mg_conv_params *p) {
-    int32_t at = out * p->stride - p->pad;
+static inline mg_taps mg_taps_at(int32_t at, int32_t kernel, int32_t size) {
     return (mg_taps){at, at < 0 ? -at : 0, size - at < kernel ? size - at : kernel};
 }
 
 static inline mg_taps mg_rows(int32_t oy, const mg_conv_params *p) {
-    return mg_taps_at(oy, p->kernel_h, p->in_h, p);
+    return mg_taps_at(oy * p->stride - p->pad_top, p->kernel_h, p->in_h);
 }
 
 static inline mg_taps mg_columns(int32_t ox, const mg_conv_params *p) {
-    return mg_taps_at(ox, p->kernel_w, p->in_w, p);
+    return mg_taps_at(ox * p->stride - p->pad, p->kernel_w, p->in_w);
 }
 
 /* Index of the first channel of input pixel (y, x), output pixel (y, x) and tap (ky, kx). */
@@ -47,7 +46,7 @@ static inline int mg_wide_matrix(const mg_conv_params *p) {
 static inline int mg_wide_depthwise(const mg_conv_params *p) {
     int32_t pixels = (p->in_h + 2 * p->kernel_h) * (p->in_w + 2 * p->kernel_w + 4 * p->stride);
     int small = p->in_h <= 256 && p->in_w <= 256 && p->kernel_h <= 32 && p->kernel_w <= 32 && p->stride <= 8;
-    int padded = p->pad < p->kernel_h && p->pad < p->kernel_w && p->out_w <= 256;
+    int padded = p->pad < p->kernel_h && p->pad_top < p->kernel_h && p->pad < p->kernel_w && p->out_w <= 256;
     return small && padded && pixels <= 1 << 15 && p->in_h * p->in_w * p->in_c <= 1 << 19;
 }
 

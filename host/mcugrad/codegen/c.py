@@ -13,6 +13,7 @@ from typing import Any
 from mcugrad import ops
 from mcugrad.codegen.names import C_TYPES, literal, unique
 from mcugrad.codegen.params import HEAD, params_header, params_source, state_layout
+from mcugrad.codegen.stream import row_type, stream_source
 from mcugrad.ir import Graph, Node, Quant
 from mcugrad.ir.text import print_graph
 from mcugrad.ops.op import scale_states
@@ -70,7 +71,7 @@ def forward_count(plan: Plan) -> int:
 def _manifest(graph: Graph, plan: Plan) -> dict[str, Any]:
     x = graph.inputs[0]
     assert isinstance(x.quant, Quant)
-    front = leading(graph, plan)
+    front = leading(graph, plan.order)
     return {
         "model": graph.name,
         "hash": model_hash(graph, plan),
@@ -82,7 +83,7 @@ def _manifest(graph: Graph, plan: Plan) -> dict[str, Any]:
         "state": [[m.name, m.dtype.value, m.shape, m.offset] for m in state_layout(graph)],
         "forward_nodes": forward_count(plan),
         "front": {"nodes": front, "spans": crossing(graph, plan, front)},
-        "nodes": [_describe(graph, n) for n in plan.order],
+        "nodes": [_describe(graph, n) | _stream_of(plan, i) for i, n in enumerate(plan.order)],
         "buffers": [[list(b.values), b.offset, b.size, b.first, b.last] for b in plan.buffers],
     }
 
@@ -93,6 +94,12 @@ def _describe(graph: Graph, node: Node) -> dict[str, Any]:
     main = (outs or ins)[0]
     shape = "x".join(map(str, ins[0].shape)) + " -> " + "x".join(map(str, main.shape))
     return {"op": node.op, "layer": node.layer, "phase": op.phase, "shape": shape, "macs": op.macs(ins, outs)}
+
+
+def _stream_of(plan: Plan, i: int) -> dict[str, int]:
+    """The number of a node's stream; all the time of a stream is its first node's."""
+    k = plan.stream_of(i)
+    return {} if k is None else {"stream": k}
 
 
 def _model_header(graph: Graph, plan: Plan, manifest: Mapping[str, Any]) -> str:
@@ -137,7 +144,8 @@ uint32_t mg_saturated(void);
 
 def _model_source(graph: Graph, plan: Plan, c: Mapping[str, str]) -> str:
     forward = forward_count(plan)
-    calls = [_call(graph, node, c, i) for i, node in enumerate(plan.order)]
+    calls = [_call(graph, plan, c, i) for i in range(len(plan.order))]
+    streams = [stream_source(graph, plan, c, k) for k in range(len(plan.streams))]
     structs = [_struct(graph, node, i) for i, node in enumerate(plan.order)]
     digest = model_hash(graph, plan)
     hash_bytes = ", ".join(f"0x{digest[i : i + 2]}" for i in range(0, 32, 2))
@@ -153,7 +161,7 @@ def _model_source(graph: Graph, plan: Plan, c: Mapping[str, str]) -> str:
 #include "loss.h"
 #include "mark.h"
 #include "pool.h"
-#include "update.h"
+{_stream_header(plan)}#include "update.h"
 
 const uint8_t mg_model_hash[16] = {{{hash_bytes}}};
 const char mg_model_name[] = "{graph.name}";
@@ -163,7 +171,7 @@ __attribute__((section(".arena"), aligned(4))) uint8_t mg_arena[MG_ARENA_BYTES];
 {_pointers(graph, plan, c)}
 {chr(10).join(structs)}
 
-int8_t *mg_input(void) {{ return {c[graph.inputs[0].name]}; }}
+{"".join(f"{s}{chr(10)}" for s in streams)}int8_t *mg_input(void) {{ return {c[graph.inputs[0].name]}; }}
 
 static void forward(const int32_t *label, mg_result *result) {{
 {"".join(calls[:forward])}}}
@@ -215,7 +223,16 @@ def _struct(graph: Graph, node: Node, i: int) -> str:
     return _wrap(f"static const mg_{op.params}_params p{i} = {{{fields}}};", 4)
 
 
-def _call(graph: Graph, node: Node, c: Mapping[str, str], i: int) -> str:
+def _stream_header(plan: Plan) -> str:
+    return f'#define MG_ROW {row_type(plan)}\n#include "stream.h"\n' if plan.streams else ""
+
+
+def _call(graph: Graph, plan: Plan, c: Mapping[str, str], i: int) -> str:
+    """The call of a node; a stream is called where its first node is, and their marks follow."""
+    k, node = plan.stream_of(i), plan.order[i]
+    if k is not None:
+        call = f"    mg_node({i}) stream{k}();\n" if i == plan.streams[k].first else ""
+        return f"{call}    mg_mark({i}); /* {node.layer} */\n"
     op = ops.get(node.op)
     outs = [_operand(graph, c, n) for n in node.outs] + ["0"] * (len(op.outs) - len(node.outs))
     ins = [_operand(graph, c, n) for n in node.ins] + ["0"] * (len(op.ins) - len(node.ins))

@@ -100,7 +100,7 @@ def _out_shape(ins: Sequence[Value], attrs: Attrs, kernel: tuple[int, ...], chan
 def _geometry(x: Sequence[int], y: Sequence[int], kernel: Sequence[int], attrs: Attrs) -> Fields:
     names = "in_h in_w in_c out_h out_w out_c kernel_h kernel_w".split()
     fields: Fields = dict(zip(names, (*x, *y, *kernel), strict=True))
-    fields |= {k: attrs[k] for k in ("stride", "pad")}
+    fields |= {"stride": attrs["stride"], "pad": attrs["pad"], "pad_top": attrs["pad"]}
     return fields | {k: attrs.get(k, 0) for k in ("zero_in", "zero_out", "shift", "offset")}
 
 

@@ -2,65 +2,133 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from mcugrad import ops
 from mcugrad.errors import InternalError
-from mcugrad.ir import Graph, Node
+from mcugrad.ir import DType, Graph, Node
 from mcugrad.ir.graph import Array
 from mcugrad.plan.memory import Plan, in_arena
+from mcugrad.plan.stream import Step, Stream
 
 FREE = -1
+ROWS = 16  # bits of a row's number
 
 
 def check(graph: Graph, plan: Plan) -> Plan:
-    """Return the plan, or raise InternalError: a node missing, repeated or too early, a value read after it
-    was overwritten, a buffer outside the arena."""
+    """Return the plan, or raise InternalError: a node missing, repeated or too early, a value, or a row
+    of one, read after it was overwritten or before it was made, a buffer outside the arena."""
     _check_order(graph, plan)
     arena = _Arena(graph, plan)
     for value in graph.inputs:
         if in_arena(graph, value.name):
             arena.write(value.name)
-    for node in plan.order:
-        arena.run(node)
+    streams = {s.first: s for s in plan.streams}
+    streamed = {i for s in plan.streams for i in range(s.first, s.last + 1)}
+    for i, node in enumerate(plan.order):
+        if i in streams:
+            arena.stream(streams[i], plan.order)
+        elif i not in streamed:
+            arena.run(node)
     return plan
 
 
 class _Arena:
-    """Which value owns each byte right now."""
+    """Which row of which value each byte holds right now."""
 
     def __init__(self, graph: Graph, plan: Plan) -> None:
-        self.graph, self.offsets = graph, plan.offsets
+        self.graph, self.offsets, self.windows = graph, plan.offsets, plan.windows
         self.ids = {name: k for k, name in enumerate(plan.offsets)}
-        self.owner = np.full(plan.arena_bytes, FREE, np.int32)
+        self.owner = np.full(plan.arena_bytes, FREE, np.int64)
 
     def run(self, node: Node) -> None:
         operands = [n for n in node.ins if n in self.ids]
         for name in operands:
-            if (self._bytes(name) != self.ids[name]).any():
+            if (self._bytes(name) != self._rows(name)).any():
                 raise InternalError(f"{node.op} {node.layer} reads {name} after it was overwritten")
         for name in (n for n in node.outs if n in self.ids):
             self._check_alias(node, name, operands)
             self.write(name)
 
+    def stream(self, stream: Stream, order: Sequence[Node]) -> None:
+        """Every call reads just the rows that its rows of output need, and makes the next ones."""
+        made = dict.fromkeys(range(stream.first, stream.last + 1), 0)
+        for step in stream.steps:
+            node = order[step.node]
+            if made[step.node] + step.rows > self.graph.value(node.outs[0]).shape[0]:
+                raise InternalError(f"{node.op} {node.layer} makes more rows than its output has")
+            self._call(node, step, made[step.node])
+            made[step.node] += step.rows
+        for name in (order[i].outs[0] for i in made):
+            if name not in self.windows and (self._bytes(name) != self._rows(name)).any():
+                raise InternalError(f"{name} is not whole after its stream")
+
+    def _call(self, node: Node, step: Step, row: int) -> None:
+        out, height = node.outs[0], self.graph.value(node.ins[0]).shape[0]
+        first, last = _needed(self.graph, node, row, row + step.rows - 1)
+        low, high = max(first, 0), min(last + 1, height)
+        if (step.pad, step.rows_in) != (max(-first, 0), max(high - low, 0)):
+            raise InternalError(
+                f"{node.op} {node.layer} sees {step.rows_in} rows under {step.pad} of padding"
+            )
+        size = self._row_bytes(out)
+        if step.drop:
+            moved = self.owner[self._span(out, step.drop, step.to)].copy()
+            self.owner[self._span(out, 0, step.to)] = moved
+        self.owner[self._span(out, step.to, step.rows)] = FREE
+        for name, at in zip((n for n in node.ins if n in self.ids), step.ins, strict=True):
+            found = self.owner[self._span(name, at, step.rows_in)]
+            if (found != self._rows(name)[low * self._row_bytes(name) :][: found.size]).any():
+                raise InternalError(f"{node.op} {node.layer} reads rows of {name} that are not there")
+        tags = self._rows(out)[row * size : (row + step.rows) * size]
+        self.owner[self._span(out, step.to, step.rows)] = tags
+
     def write(self, name: str) -> None:
-        self._bytes(name)[:] = self.ids[name]
+        self._bytes(name)[:] = self._rows(name)
+
+    def _span(self, name: str, row: int, rows: int) -> slice:
+        """Bytes of some rows of a value's place."""
+        size, start = self._row_bytes(name), self.offsets[name]
+        if row < 0 or row + rows > self.windows.get(name, self.graph.value(name).shape[0]):
+            raise InternalError(f"{name} leaves its window")
+        return slice(start + row * size, start + (row + rows) * size)
+
+    def _row_bytes(self, name: str) -> int:
+        value = self.graph.value(name)
+        return value.nbytes // value.shape[0]
+
+    def _rows(self, name: str) -> Array:
+        """What the bytes of the whole value hold: its number, and the row of a map."""
+        value = self.graph.value(name)
+        is_map = value.dtype is DType.S8 and len(value.shape) == 3
+        rows = np.arange(value.nbytes) // self._row_bytes(name) if is_map else 0
+        return np.full(value.nbytes, self.ids[name] << ROWS) + rows
 
     def _bytes(self, name: str) -> Array:
         start, size = self.offsets[name], self.graph.value(name).nbytes
+        size = self.windows[name] * self._row_bytes(name) if name in self.windows else size
         if start < 0 or start + size > self.owner.size:
             raise InternalError(f"{name} lies outside the arena")
         return self.owner[start : start + size]
 
     def _check_alias(self, node: Node, name: str, operands: Iterable[str]) -> None:
         """An output may lie on an operand only where the op works in place, exactly on its first one."""
-        below = set(np.unique(self._bytes(name)).tolist())
+        below = set(np.unique(self._bytes(name) >> ROWS).tolist())
         for other in operands:
             in_place = other == node.ins[0] and self.offsets[other] == self.offsets[name]
             if self.ids[other] in below and not (in_place and ops.get(node.op).inplace):
                 raise InternalError(f"{node.op} {node.layer} writes {name} over its own operand {other}")
+
+
+def _needed(graph: Graph, node: Node, first: int, last: int) -> tuple[int, int]:
+    """The input rows that output rows first..last are made of, padding included."""
+    if node.op == "add":
+        return first, last
+    weight, stride, pad = graph.value(node.ins[1]).shape, node.attrs["stride"], node.attrs["pad"]
+    kernel = weight[1] if node.op == "conv2d" else weight[0]
+    return first * stride - pad, last * stride - pad + kernel - 1
 
 
 def _check_order(graph: Graph, plan: Plan) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mcugrad.ir import Graph, Node
 from mcugrad.ops.op import get
-from mcugrad.plan.memory import Plan
+
+if TYPE_CHECKING:
+    from mcugrad.plan.memory import Plan
 
 SCALARS = ("label", "lr")
 
@@ -25,10 +28,10 @@ def parted(graph: Graph, nodes: Sequence[Node]) -> tuple[list[Node], list[Node]]
     return front, rest
 
 
-def leading(graph: Graph, plan: Plan) -> int:
-    """How many nodes of the plan run before the first one of the rest."""
-    _, rest = parted(graph, plan.order)
-    return plan.order.index(rest[0]) if rest else len(plan.order)
+def leading(graph: Graph, order: Sequence[Node]) -> int:
+    """How many nodes of an order run before the first one of the rest."""
+    _, rest = parted(graph, order)
+    return order.index(rest[0]) if rest else len(order)
 
 
 def crossing(graph: Graph, plan: Plan, nodes: int) -> list[tuple[int, int]]:

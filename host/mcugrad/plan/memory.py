@@ -2,62 +2,173 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from mcugrad import ops
 from mcugrad.ir import Graph, Node, Value
+from mcugrad.plan.cuts import choose
 from mcugrad.plan.schedule import Order, orders
+from mcugrad.plan.stream import Stream, row_bytes
 
 ALIGN = 4  # the kernels load words
+TRIES = 30
 
 
 @dataclass(frozen=True)
 class Buffer:
-    """Bytes of the arena that hold one or more values (in place) from node `first` to node `last`."""
+    """Bytes of the arena that hold one or more values (in place) from node `first` to node `last`.
+
+    alive: a bit for each moment (see Timeline) at which they do. eaten: (moment, bytes): so many at the start
+    that nothing reads from this moment on.
+    """
 
     offset: int
     size: int
     first: int
     last: int
     values: tuple[str, ...]
+    alive: int
+    eaten: tuple[tuple[int, int], ...] = ()
 
     def overlaps(self, other: Buffer) -> bool:
-        return self.first <= other.last and other.first <= self.last
+        return bool(self.alive & other.alive)
+
+    def dead(self, moment: int) -> int:
+        """Bytes at the start that nothing reads from a moment on."""
+        return max((size for since, size in self.eaten if since <= moment), default=0)
+
+    @property
+    def start(self) -> int:
+        """The first moment of its life."""
+        return (self.alive & -self.alive).bit_length() - 1
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Moments of an order: one for a node, one for each step of a stream."""
+
+    begins: tuple[int, ...]  # of each node; those of a stream begin together
+    ends: tuple[int, ...]
+    moments: int
+
+    @classmethod
+    def of(cls, nodes: int, streams: Sequence[Stream]) -> Timeline:
+        inside = {i: s for s in streams for i in range(s.first, s.last + 1)}
+        begins, ends, now, i = [], [], 0, 0
+        while i < nodes:
+            count, steps = (inside[i].last + 1 - i, len(inside[i].steps)) if i in inside else (1, 1)
+            begins += [now] * count
+            ends += [now + steps - 1] * count
+            now, i = now + steps, i + count
+        return cls(tuple(begins), tuple(ends), now)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A node order and a place for every value. `bound` = the largest sum of live bytes, below which no
-    placement of this order can go."""
+    """A node order, parts of it streamed, and a place for every value. `bound` = the largest sum of live
+    bytes, below which no placement of this order can go."""
 
     order: Order
     buffers: tuple[Buffer, ...]
     arena_bytes: int
     bound: int
+    streams: tuple[Stream, ...] = ()
 
     @property
     def offsets(self) -> Mapping[str, int]:
         return {name: b.offset for b in self.buffers for name in b.values}
 
+    @property
+    def windows(self) -> Mapping[str, int]:
+        """Maps that never exist whole: rows kept."""
+        return {name: rows for s in self.streams for name, rows in s.windows.items()}
+
+    def stream_of(self, node: int) -> int | None:
+        """The number of the stream that runs a node."""
+        return next((k for k, s in enumerate(self.streams) if s.first <= node <= s.last), None)
+
+    @property
+    def timeline(self) -> Timeline:
+        return Timeline.of(len(self.order), self.streams)
+
 
 def plan(graph: Graph) -> Plan:
-    """The best of the candidate orders, each placed greedily."""
-    return min((place(graph, order) for order in orders(graph)), key=lambda p: p.arena_bytes)
+    """The best of the candidate orders, each placed greedily; the frozen front streamed where that pays."""
+    candidates = orders(graph)
+    whole = min((place(graph, order) for order in candidates), key=lambda p: p.arena_bytes)
+    ways = choose(graph, whole.order, live_bytes(whole.buffers, len(whole.order)))
+    streamed = [place(graph, order, streams) for streams in ways for order in candidates]
+    return min((whole, *streamed), key=lambda p: p.arena_bytes)
 
 
-def place(graph: Graph, order: Order) -> Plan:
-    """Offsets for one order: largest buffer first, each at the lowest free offset."""
+def place(graph: Graph, order: Order, streams: Sequence[Stream] = ()) -> Plan:
+    """Offsets for one order."""
+    timeline = Timeline.of(len(order), streams)
+    buffers = Lifetimes(graph, order, streams, timeline).buffers()
+    bound = max(live_bytes(buffers, timeline.moments), default=0)
+    placed = sorted(_pack(buffers, bound), key=lambda b: (b.first, b.offset))
+    return Plan(order, tuple(placed), _top(placed), bound, tuple(streams))
+
+
+def _pack(buffers: list[Buffer], bound: int) -> list[Buffer]:
+    """Each buffer at the lowest free offset: the largest first, those that live longest, those that come
+    first; then again, with the one that ended highest before all others."""
+    keys: list[Callable[[Buffer], tuple[int, ...]]] = [
+        lambda b: (-b.size, b.first),
+        lambda b: (-b.size * b.alive.bit_count(), b.first),
+        lambda b: (b.start, -b.size),
+    ]
+    best: list[Buffer] = []
+    for key in keys:
+        queue = sorted(sorted(buffers, key=lambda b: b.values), key=key)
+        for _ in range(TRIES):
+            placed = _lay(queue)
+            best = min(best or placed, placed, key=_top)
+            if _top(best) <= bound:
+                return best
+            highest = max(range(len(placed)), key=lambda i: placed[i].offset + placed[i].size)
+            queue.insert(0, queue.pop(highest))
+    return best
+
+
+def _lay(queue: Iterable[Buffer]) -> list[Buffer]:
     placed: list[Buffer] = []
-    for b in sorted(_buffers(graph, order), key=lambda b: (-b.size, b.first, b.values)):
+    for b in queue:
         placed.append(_lowest(b, [p for p in placed if p.overlaps(b)]))
-    placed.sort(key=lambda b: (b.first, b.offset))
-    total = max((b.offset + b.size for b in placed), default=0)
-    return Plan(order, tuple(placed), _round(total), live_bound(placed, len(order)))
+    return placed
 
 
-def live_bound(buffers: list[Buffer], steps: int) -> int:
-    return max((sum(b.size for b in buffers if b.first <= i <= b.last) for i in range(steps)), default=0)
+def _top(buffers: Iterable[Buffer]) -> int:
+    return _round(max((b.offset + b.size for b in buffers), default=0))
+
+
+def live_bytes(buffers: Iterable[Buffer], moments: int) -> list[int]:
+    """Bytes alive at each moment."""
+    change = [0] * (moments + 1)
+    for b in buffers:
+        for first, last in runs(b.alive):
+            change[first] += b.size
+            change[last + 1] -= b.size
+        gone = 0
+        for moment, size in b.eaten:
+            if b.alive >> moment:
+                change[moment] -= size - gone
+                change[b.alive.bit_length()] += size - gone
+                gone = size
+    return list(accumulate(change[:-1]))
+
+
+def runs(bits: int) -> Iterator[tuple[int, int]]:
+    """(first, last) of each run of ones."""
+    at = 0
+    while bits:
+        skip = (bits & -bits).bit_length() - 1
+        bits, at = bits >> skip, at + skip
+        size = (~bits & (bits + 1)).bit_length() - 1
+        yield at, at + size - 1
+        bits, at = bits >> size, at + size
 
 
 def in_arena(graph: Graph, name: str) -> bool:
@@ -67,39 +178,82 @@ def in_arena(graph: Graph, name: str) -> bool:
 
 
 def _lowest(b: Buffer, others: list[Buffer]) -> Buffer:
+    """Past each other one, or before it; what of one is dead when the other comes may be overwritten."""
     offset = 0
-    for other in sorted(others, key=lambda o: o.offset):
-        if offset + b.size <= other.offset:
+    blocked = [
+        (o.offset + o.dead(b.start) - b.size, _round(o.offset + o.size - b.dead(o.start))) for o in others
+    ]
+    for low, high in sorted(blocked):
+        if offset <= low:
             break
-        offset = max(offset, other.offset + other.size)
-    return Buffer(offset, b.size, b.first, b.last, b.values)
+        offset = max(offset, high)
+    return replace(b, offset=offset)
 
 
-def _buffers(graph: Graph, order: Order) -> list[Buffer]:
-    """Lifetimes; an in-place node whose first operand dies there passes its buffer on."""
-    last = {name: i for i, node in enumerate(order) for name in node.ins}
-    owner: dict[str, str] = {}
-    spans: dict[str, tuple[int, int, int, tuple[str, ...]]] = {}
+class Lifetimes:
+    """Buffers of an order; an in-place node whose first operand dies there passes its buffer on."""
 
-    def define(value: Value, i: int, node: Node | None) -> None:
-        end = max(last.get(value.name, i), i)
+    def __init__(self, graph: Graph, order: Order, streams: Sequence[Stream], timeline: Timeline) -> None:
+        self.graph, self.order, self.timeline = graph, order, timeline
+        self.last = {name: i for i, node in enumerate(order) for name in node.ins}
+        self.inside = {i: s for s in streams for i in range(s.first, s.last + 1)}
+        self.owner: dict[str, str] = {}
+        self.made: dict[str, Buffer] = {}
+
+    def buffers(self) -> list[Buffer]:
+        for value in self.graph.inputs:
+            if in_arena(self.graph, value.name):
+                self._define(value, 0, None)
+        for i, node in enumerate(self.order):
+            for value in (self.graph.value(n) for n in node.outs if in_arena(self.graph, n)):
+                self._define(value, i, node)
+        return list(self.made.values())
+
+    def _define(self, value: Value, i: int, node: Node | None) -> None:
         source = node.ins[0] if node and ops.get(node.op).inplace else ""
-        if source in owner and last[source] == i and graph.value(source).nbytes == value.nbytes:
-            home = owner[source]
-            size, first, _, names = spans[home]
-            spans[home] = (size, first, end, (*names, value.name))
+        if self._passes(source, value, i):
+            home = self.made[self.owner[source]]
+            buffer = self._whole(value, i, node)
+            values = (*home.values, value.name)
+            merged = replace(home, last=buffer.last, values=values, alive=home.alive | buffer.alive)
+            self.owner[value.name], self.made[self.owner[source]] = self.owner[source], merged
         else:
-            home = value.name
-            spans[home] = (_round(value.nbytes), max(i, 0), end, (value.name,))
-        owner[value.name] = home
+            self.owner[value.name] = value.name
+            window = node is not None and i in self.inside and value.name in self.inside[i].windows
+            self.made[value.name] = self._window(value, i) if window else self._whole(value, i, node)
 
-    for value in graph.inputs:
-        if in_arena(graph, value.name):
-            define(value, 0, None)
-    for i, node in enumerate(order):
-        for value in (graph.value(n) for n in node.outs if in_arena(graph, n)):
-            define(value, i, node)
-    return [Buffer(0, size, first, end, names) for size, first, end, names in spans.values()]
+    def _passes(self, source: str, value: Value, i: int) -> bool:
+        if source not in self.owner or self.last[source] != i:
+            return False
+        return self.graph.value(source).nbytes == value.nbytes
+
+    def _window(self, value: Value, i: int) -> Buffer:
+        s = self.inside[i]
+        size = s.windows[value.name] * row_bytes(self.graph, value.name)
+        alive = sum(_ones(self._moment(s, a), self._moment(s, b)) for a, b in s.spans[value.name])
+        return Buffer(0, _round(size), s.first, s.last, (value.name,), alive)
+
+    def _whole(self, value: Value, i: int, node: Node | None) -> Buffer:
+        """From its first byte written to its last one read."""
+        end = max(self.last.get(value.name, i), i)
+        first, last = self.timeline.begins[i], self.timeline.ends[end]
+        source, reader = (self.inside.get(i) if node else None), self.inside.get(end)
+        eaten: list[tuple[int, int]] = []
+        if source:
+            first += source.spans[value.name][0][0]
+        if reader and value.name in reader.eaten:
+            last = self._moment(reader, reader.spans[value.name][-1][1])
+            row = row_bytes(self.graph, value.name)
+            eaten = [(self._moment(reader, step), rows * row) for step, rows in reader.eaten[value.name]]
+        nodes = source.first if source else i, reader.last if reader else end
+        return Buffer(0, _round(value.nbytes), *nodes, (value.name,), _ones(first, last), tuple(eaten))
+
+    def _moment(self, s: Stream, step: int) -> int:
+        return self.timeline.begins[s.first] + step
+
+
+def _ones(first: int, last: int) -> int:
+    return (1 << last + 1) - (1 << first)
 
 
 def _round(n: int) -> int:

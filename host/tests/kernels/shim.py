@@ -10,7 +10,8 @@ from mcugrad.ops.op import OPS, Arg, Op
 
 HEADERS = ["conv", "conv_dw_sgd", "conv_part", "dynamic", "elementwise", "linear", "loss", "pool", "update"]
 FIELDS = {
-    "conv": "in_h in_w in_c out_h out_w out_c kernel_h kernel_w stride pad zero_in zero_out shift offset",
+    "conv": "in_h in_w in_c out_h out_w out_c kernel_h kernel_w stride pad pad_top "
+    "zero_in zero_out shift offset",
     "merge": "rows last trained",
     "clamp": "n c",
     "add": "n m1 m2 c sh",

@@ -1,0 +1,144 @@
+"""Where streams begin and end, and how many rows a call makes: first the lowest peak, or what the rest of the
+step needs anyway; below that the fewest instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from math import inf
+
+from mcugrad.ir import Graph, Node
+from mcugrad.plan.front import leading
+from mcugrad.plan.stream import Stream, row_bytes, stream, streamable
+
+Part = tuple[int, int]  # first and last node; a single node runs whole
+
+
+def choose(graph: Graph, order: Sequence[Node], live: Sequence[int]) -> list[tuple[Stream, ...]]:
+    """Ways to stream the frozen nodes that come first, the fewest instructions first; none where that lowers
+    no peak. live: bytes alive at each node when none is streamed."""
+    front = leading(graph, order)
+    rest = max(live[front:], default=0)
+    if max(live[:front], default=0) <= rest:
+        return []
+    cuts = _Cuts(graph, order, front, live)
+    limit = max(cuts.lowest_peak(), rest)
+    parts = [part for part in cuts.cheapest(limit) if part[1] > part[0]]
+    grown = tuple(cuts.grown(part, limit) for part in parts)
+    return [grown, tuple(cuts.single(part) for part in parts)]
+
+
+class _Cuts:
+    """The parts that a front can be cut into."""
+
+    def __init__(self, graph: Graph, order: Sequence[Node], front: int, live: Sequence[int]) -> None:
+        self.graph, self.order, self.front, self.live = graph, order, front, live
+        self.last = {name: i for i, node in enumerate(order) for name in node.ins}
+        self.made = {name: i for i, node in enumerate(order) for name in node.outs}
+        self.peaks: dict[Part, int] = {}
+        self.starts = self._starts()
+
+    def lowest_peak(self) -> int:
+        """The lowest peak of all ways to cut."""
+        peaks = [0]
+        for b in range(self.front):
+            best = max(peaks[b], self.live[b])
+            for a in range(self.starts[b], b):
+                if peaks[a] < best:
+                    best = min(best, max(peaks[a], self.peak((a, b))))
+            peaks.append(best)
+        return peaks[-1]
+
+    def cheapest(self, limit: int) -> list[Part]:
+        """The parts that cost the fewest instructions with no peak above the limit."""
+        best: list[tuple[float, list[Part]]] = [(0, [])]
+        for b in range(self.front):
+            ways = [(best[a][0] + self._cost((a, b)), a) for a in range(self.starts[b], b + 1)]
+            cost, a = next(
+                (w for w in sorted(ways) if w[0] < inf and self.peak((w[1], b)) <= limit), (inf, b)
+            )
+            best.append((cost, [*best[a][1], (a, b)]))
+        return best[-1][1]
+
+    def grown(self, part: Part, limit: int) -> Stream:
+        """The part's stream, with more rows a call where that saves most and does not pass the limit."""
+        rows = dict.fromkeys(range(part[0], part[1] + 1), 1)
+        chosen = self._stream(part, rows)
+        tried: set[tuple[int, int]] = set()
+        while more := [i for i in rows if rows[i] < self._height(i) and (i, rows[i]) not in tried]:
+            i = max(more, key=lambda i: self._saved(i, rows[i]))
+            tried.add((i, rows[i]))
+            other = self._stream(part, rows | {i: 2 * rows[i]})
+            if self._peak_of(part, other) <= limit:
+                chosen, rows = other, rows | {i: 2 * rows[i]}
+        return chosen
+
+    def single(self, part: Part) -> Stream:
+        """The part's stream, one row a call."""
+        return self._stream(part, {})
+
+    def peak(self, part: Part) -> int:
+        """Most bytes alive while a part runs."""
+        if part not in self.peaks:
+            a, b = part
+            self.peaks[part] = self.live[a] if a == b else self._peak_of(part, self._stream(part, {}))
+        return self.peaks[part]
+
+    def _stream(self, part: Part, rows: Mapping[int, int]) -> Stream:
+        return stream(self.graph, self.order, *part, rows)
+
+    def _starts(self) -> list[int]:
+        """For each node the first one of the longest stream that ends with it."""
+        starts: list[int] = []
+        for i, node in enumerate(self.order[: self.front]):
+            joins = i > 0 and streamable(self.graph, node) and streamable(self.graph, self.order[i - 1])
+            starts.append(starts[-1] if joins else i)
+        return starts
+
+    def _peak_of(self, part: Part, s: Stream) -> int:
+        change = [0] * (len(s.steps) + 1)
+        for name, spans in s.spans.items():
+            row, whole = row_bytes(self.graph, name), self.graph.value(name).nbytes
+            size = s.windows[name] * row if name in s.windows else whole
+            for first, last in spans:
+                change[first] += size
+                change[last + 1] -= size
+            gone = 0
+            for step, rows in s.eaten.get(name, ())[:-1]:
+                change[step] -= rows * row - gone
+                change[spans[-1][1] + 1] += rows * row - gone
+                gone = rows * row
+        return max(accumulate(change)) + self._passing(part[0], s)
+
+    def _passing(self, node: int, s: Stream) -> int:
+        """Bytes of what is alive before the stream and that it does not touch."""
+        names = [*(v.name for v in self.graph.inputs if v.size > 1), *self.made]
+        alive = (n for n in names if self.made.get(n, -1) < node <= self.last.get(n, -1) and n not in s.spans)
+        return sum(self.graph.value(n).nbytes for n in alive)
+
+    def _cost(self, part: Part) -> float:
+        """Instructions that a stream adds with one row a call, about; those of moves are few."""
+        a, b = part
+        return 0.0 if a == b else sum(self._calls(i, 1) * self._call_cost(i) for i in range(a, b + 1))
+
+    def _saved(self, i: int, rows: int) -> float:
+        """Instructions that twice as many rows a call save."""
+        return (self._calls(i, rows) - self._calls(i, 2 * rows)) * self._call_cost(i)
+
+    def _height(self, i: int) -> int:
+        return self.graph.value(self.order[i].outs[0]).shape[0]
+
+    def _calls(self, i: int, rows: int) -> int:
+        return -(-self._height(i) // rows) - 1
+
+    def _call_cost(self, i: int) -> float:
+        """Instructions of one more call: weights widened again, rows expanded again."""
+        node = self.order[i]
+        if node.op == "add":
+            return 100.0
+        w = self.graph.value(node.ins[1])
+        if node.op == "conv2d":
+            return 150.0 + (2 * w.size + 20 * w.shape[0] if w.shape[1] == 1 else 0)
+        kernel, _, channels = w.shape
+        width, again = self.graph.value(node.ins[0]).shape[1], max(kernel - node.attrs["stride"], 0)
+        return 150.0 + float(channels / 4 * (6 * again * (width + kernel) + 6 * kernel * kernel + 200))

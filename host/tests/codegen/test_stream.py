@@ -1,0 +1,151 @@
+"""Streamed == reference, for any cut of the front, any rows a call and any dirt in the arena."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Sequence
+from ctypes import CDLL
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mcugrad import boards, hostlib, hostmodel
+from mcugrad.codegen.c import emit
+from mcugrad.errors import InternalError
+from mcugrad.frontend import models
+from mcugrad.hostmodel import HostModel
+from mcugrad.ir import Graph
+from mcugrad.ir.graph import Array
+from mcugrad.pipeline import Compiled, compile_model
+from mcugrad.plan.check import check
+from mcugrad.plan.front import leading
+from mcugrad.plan.memory import place
+from mcugrad.plan.stream import Stream, stream, streamable
+from tests.codegen.test_equality import F746, assert_equal_steps, host_model
+from tests.codegen.test_front import assert_same_training
+from tests.networks import Net, sample
+
+SANITIZER = ["-fsanitize=undefined", "-fno-sanitize-recover=undefined"]
+
+
+def random_network(seed: int) -> Graph:
+    """Odd maps, one channel or more, kernels 1 to 7, strides, residuals."""
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(5, 20)), int(rng.integers(3, 17)), int(rng.choice([1, 2, 3, 4])))
+    net = Net(shape, seed).conv("conv0", int(rng.choice([1, 3, 8])), int(rng.choice([1, 3, 5])), 2)
+    for i in range(int(rng.integers(2, 5))):
+        out, wide = int(rng.choice([3, 4, 8])), int(rng.choice([4, 5, 12]))
+        net.block(f"b{i}", wide, out, int(rng.choice([3, 5, 7])), int(rng.choice([1, 1, 2])))
+    return net.head(3)
+
+
+def random_streams(graph: Graph, order: tuple, rng: np.random.Generator) -> list[Stream]:  # type: ignore[type-arg]
+    """Any cut of the front, any rows a call."""
+    front, streams, first = leading(graph, order), [], 0
+    while first < front:
+        last = min(first + int(rng.integers(0, 9)), front - 1)
+        while not all(streamable(graph, n) for n in order[first : last + 1]) and last > first:
+            last -= 1
+        if last > first:
+            rows = {i: int(rng.choice([1, 1, 2, 3, 8])) for i in range(first, last + 1)}
+            streams.append(stream(graph, order, first, last, rows))
+        first = last + 1
+    return streams
+
+
+def streamed(compiled: Compiled, seed: int) -> Compiled:
+    """The same with other streams."""
+    rng = np.random.default_rng(seed)
+    order = compiled.plan.order
+    placed = place(compiled.graph, order, random_streams(compiled.graph, order, rng))
+    emitted = emit(compiled.graph, check(compiled.graph, placed))
+    return replace(compiled, plan=placed, emitted=emitted, manifest=emitted.manifest)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_streams(seed: int, tmp_path: Path) -> None:
+    graph, scheme = random_network(seed), ["head-only", "last-2"][seed % 2]
+    compiled = streamed(compile_model(graph, scheme, boards.load(F746)), seed)
+    assert compiled.plan.streams
+    model = host_model(compiled, tmp_path)
+    assert_equal_steps(compiled, model, 20, 0.01, lambda i: sample(graph, i))
+    model.on_node(None)
+    assert_dirt_does_not_matter(model, sample(graph, 3))
+
+
+@pytest.mark.parametrize("define", ["MG_FAST=1", "MG_FAST=0"])
+def test_other_kernels(define: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the Cortex-M7, as their C twins, and the portable loops, with the sanitizer."""
+
+    def kernels(sources: Iterable[Path], includes: Sequence[Path], *_: object) -> Path:
+        return hostlib.build_object(sources, includes, tmp_path, [define], SANITIZER)
+
+    def library(sources: Iterable[Path], includes: Iterable[Path], out: Path, defines: list[str]) -> CDLL:
+        return hostlib.build_library(sources, includes, out, defines, SANITIZER)
+
+    monkeypatch.setattr(hostmodel, "build_object", kernels)
+    monkeypatch.setattr(hostmodel, "build_library", library)
+    for seed in range(4):
+        graph = random_network(seed + 20)
+        compiled = streamed(compile_model(graph, "head-only", boards.load(F746)), seed)
+        model = host_model(compiled, tmp_path / str(seed))
+        assert_equal_steps(compiled, model, 3, 0.01, partial(sample, graph))
+
+
+def assert_dirt_does_not_matter(model: HostModel, x: Array) -> None:
+    before, found = model.state_bytes(), []
+    for byte in (0x00, 0x5A, 0xFF):
+        model.restore(before)
+        ctypes.memset(model._arena, byte, ctypes.sizeof(model._arena))
+        found.append((np.float32(model.step(x, 1, 0.01).loss), model.state_bytes()))
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_streams_are_sound(seed: int) -> None:
+    placed = streamed(compile_model(random_network(100 + seed), "head-only", boards.load(F746)), seed).plan
+    assert placed.bound <= placed.arena_bytes
+
+
+def wide_front() -> Graph:
+    net = Net((33, 31, 3), 4).conv("conv0", 8, 3, 2)
+    return net.block("b0", 16, 8, 3).block("b1", 24, 8, 5, 2).block("b2", 8, 8, 3).head(4)
+
+
+def test_planner_streams_where_that_pays(tmp_path: Path) -> None:
+    graph = wide_front()
+    compiled = compile_model(graph, "head-only", boards.load(F746))
+    order = compiled.plan.order
+    assert compiled.plan.streams
+    assert compiled.plan.arena_bytes < 0.7 * place(compiled.graph, order).arena_bytes
+    assert [n for n in compiled.manifest["nodes"] if "stream" in n]
+    assert_equal_steps(compiled, host_model(compiled, tmp_path), 5, 0.01, lambda i: sample(graph, i))
+    assert_same_training(compiled, tmp_path, 10, 0.01, lambda i: sample(graph, i))
+
+
+def test_planner_leaves_alone_what_lowers_nothing() -> None:
+    assert not compile_model(models.load("digits-tiny", 10), "10kb", boards.load(F746)).plan.streams
+
+
+@pytest.mark.parametrize("change", ["drop", "to", "ins", "rows_in", "pad"])
+def test_checker_finds_wrong_steps(change: str) -> None:
+    compiled = compile_model(wide_front(), "head-only", boards.load(F746))
+    s = compiled.plan.streams[0]
+    k = next(i for i, step in enumerate(s.steps) if step.drop and step.to)
+    old = getattr(s.steps[k], change)
+    step = replace(s.steps[k], **{change: tuple(i + 1 for i in old) if change == "ins" else old + 1})
+    wrong = replace(s, steps=(*s.steps[:k], step, *s.steps[k + 1 :]))
+    with pytest.raises(InternalError):
+        check(compiled.graph, replace(compiled.plan, streams=(wrong, *compiled.plan.streams[1:])))
+
+
+def test_checker_finds_windows_too_small() -> None:
+    compiled = compile_model(wide_front(), "head-only", boards.load(F746))
+    s = compiled.plan.streams[0]
+    for name, rows in s.windows.items():
+        wrong = replace(s, windows={**s.windows, name: rows - 1})
+        with pytest.raises(InternalError):
+            check(compiled.graph, replace(compiled.plan, streams=(wrong, *compiled.plan.streams[1:])))
