@@ -57,8 +57,7 @@ class Case:
 
 DEFAULT = Case("digits-tiny", "10kb", "paper-digits", "nucleo_f746zg", 0.05, 1000, 1000, 100)
 DYNAMIC = Case("digits-tiny", "dynamic:1/8..1 full", "paper-digits", "nucleo_f746zg", 0.2, 60, 60, 20)
-# The F746 lacks 57 KB for this scheme.
-MCUNET = Case("mcunet-5fps", "99kb", "flowers102", "nucleo_h743zi2", 0.012, 100, 20, 20)
+MCUNET = Case("mcunet-5fps", "99kb", "flowers102", "nucleo_f746zg", 0.012, 100, 20, 20)
 
 
 class Execution(Protocol):
