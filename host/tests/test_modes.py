@@ -111,7 +111,7 @@ def test_a_scheme_that_fits_no_board_has_a_row_with_the_planned_bytes(job: Job) 
 
 
 def test_the_next_board_is_taken_where_the_first_is_too_small(job: Job) -> None:
-    fits, compiled = board.smallest(job, paper_model("mcunet-5fps", 102), "99kb", None)
+    fits, compiled = board.smallest(job, paper_model("mcunet-5fps", 102), "148kb", None)
     assert fits == board.LARGEST and compiled.fit.total > 320 * 1024
 
 

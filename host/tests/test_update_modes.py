@@ -15,7 +15,7 @@ from mcugrad.frontend import emit, models
 from mcugrad.ir import Graph, Quant
 from mcugrad.ir.graph import Array
 from mcugrad.ops.op import scale_states
-from mcugrad.pipeline import Compiled, compile_model, training_graph
+from mcugrad.pipeline import Compiled, compile_model, lowered, training_graph
 from mcugrad.plan.peak import state_bytes
 from tests.codegen import test_equality as on_host
 from tests.networks import Net, sample, small
@@ -166,7 +166,7 @@ def test_the_seed_is_part_of_the_program() -> None:
 @pytest.mark.parametrize("scheme", ["full", "bias-only", PARTLY])
 def test_bytes_of_the_state(scheme: str) -> None:
     """A trained weight takes 2 bytes, 1 or 5, a bias 5, 4 or 8; int8 has a word that counts the steps."""
-    graphs = {update: training_graph(small(), scheme, update=update) for update in UPDATES}
+    graphs = {update: lowered(training_graph(small(), scheme, update=update)) for update in UPDATES}
     trained = [v.value for n, v in graphs["8.8"].params.items() if n.endswith("_frac")]
     fractions = sum(v.size for v in trained)
     bare = {k: sum(p.value.nbytes for p in g.params.values() if p.trained) for k, g in graphs.items()}
