@@ -11,13 +11,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from mcugrad import bench as benchmark
-from mcugrad import boards, build, config, custom, pipeline, prepare, report, run
+from mcugrad import boards, budget, build, config, custom, pipeline, prepare, report, run, stack
 from mcugrad import modes as training_modes
 from mcugrad.config import Job
 from mcugrad.doctor import examine
 from mcugrad.errors import InternalError, McugradError, UserError
+from mcugrad.frontend import models
 from mcugrad.pipeline import Compiled
+from mcugrad.plan.fit import fit
 from mcugrad.plan.report import describe
+from mcugrad.report import memory
 from mcugrad.search import commands
 from mcugrad.sources import open_source
 from mcugrad.study.command import reproduce
@@ -119,10 +122,26 @@ def plan(
     board: BoardId = None,
     update: UpdateMode = None,
     config_file: ConfigFile = None,
+    html: Annotated[Path | None, typer.Option(help="Write the memory report as a page.")] = None,
+    limit: Annotated[
+        str | None, typer.Option("--budget", help="Which schemes fit, as 96KB; 6: not this.")
+    ] = None,
 ) -> None:
-    """Memory by region and the buffers at the peak, before anything is built."""
-    compiled = _compiled(_job(model, scheme, channels, data, board, update, config_file))
-    sys.stdout.write(describe(compiled.graph, compiled.plan, compiled.fit))
+    """Memory by region, live bytes over time and the buffers at the peak, before anything is built."""
+    job = _job(model, scheme, channels, data, board, update, config_file)
+    most, target = budget.parse(limit) if limit else 0, boards.load(job.board.id)
+    source = open_source(job.data.source, job.data.seed)
+    forward = models.load(job.model.name, len(source.classes), job.data.seed)
+    asked = budget.planned(forward, job.model.scheme, target, job.train.update, job.data.seed)
+    sys.stdout.write(describe(asked.graph, asked.plan, asked.fit))
+    if html:
+        html.write_text(memory.page(asked.graph, asked.plan, asked.fit, job.model.scheme, target.name))
+        sys.stdout.write(f"{html}\n")
+    if limit:
+        found = budget.survey(forward, asked, target, job.train.update, job.data.seed)
+        Console().print(budget.table(found, asked.scheme, most))
+        budget.refuse(asked, found, most)
+    fit(asked.graph, asked.plan, target)
 
 
 @app.command("build")
@@ -142,6 +161,7 @@ def build_(
     sys.stdout.write(
         f"{elf}\nflash {size.flash:,}  static {size.static:,}  arena {size.arena:,}  stack {size.stack:,}\n"
     )
+    sys.stdout.write(f"{stack.fit(elf, size.stack)}\n")
 
 
 @app.command("report")

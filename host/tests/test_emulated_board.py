@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcugrad import boards, interp
+from mcugrad import boards, interp, stack
 from mcugrad.build import build, size
 from mcugrad.codegen.c import write
 from mcugrad.codegen.params import state_tensors
@@ -95,6 +95,19 @@ def test_ram_is_as_planned(small_image: Image) -> None:
     assert 0 < result["stack_high"] < plan.stack
 
 
+def test_stack_is_within_its_bound(small_image: Image) -> None:
+    """The paint that a training step and an evaluation leave, against the bound from the code."""
+    compiled, elf = small_image
+    board = session(small_image)
+    try:
+        x = sample(compiled.forward, 0).tobytes()
+        high = max(board.train(1, x, 0, 0.01)["stack_high"], board.evaluate(x, 0)["stack_high"])
+    finally:
+        board.close()
+    bound = stack.deepest(stack.read(elf)).bytes
+    assert high <= bound <= 1.25 * high
+
+
 @pytest.mark.parametrize("board", boards.known())
 def test_plan_is_the_linked_image_on_every_board(board: str, small_image: Image, tmp_path: Path) -> None:
     compiled = compile_model(small(), "last-3", boards.load(board))
@@ -102,6 +115,7 @@ def test_plan_is_the_linked_image_on_every_board(board: str, small_image: Image,
     linked = size(elf, boards.load(board))
     assert (linked.static, linked.arena) == (compiled.fit.statics, compiled.fit.arena)
     assert linked.ram == {r.memory.name: r.used for r in compiled.fit.regions}
+    assert "stack at most" in stack.fit(elf, linked.stack)
 
 
 def test_another_firmware_is_refused(small_image: Image) -> None:

@@ -85,6 +85,11 @@ class Plan:
         """Maps that never exist whole: rows kept."""
         return {name: rows for s in self.streams for name, rows in s.windows.items()}
 
+    @property
+    def gap(self) -> float:
+        """Share of the arena that is not proved to be needed."""
+        return 1 - self.bound / self.arena_bytes if self.arena_bytes else 0.0
+
     def stream_of(self, node: int) -> int | None:
         """The number of the stream that runs a node."""
         return next((k for k, s in enumerate(self.streams) if s.first <= node <= s.last), None)

@@ -1,11 +1,18 @@
-"""The memory report as text: regions, the peak and its buffers, the proved lower bound."""
+"""The memory report as text: regions, live bytes over time, the peak and its buffers, what is proved."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
+from mcugrad import ops
 from mcugrad.ir import Graph
 from mcugrad.plan.fit import Fit
 from mcugrad.plan.memory import Plan
-from mcugrad.plan.peak import at_peak, peak_node
+from mcugrad.plan.peak import Held, live_bytes, peak_node, why
+
+BLOCKS = " ▁▂▃▄▅▆▇█"
+COLUMNS = 72
 
 
 def describe(graph: Graph, plan: Plan, fit: Fit) -> str:
@@ -15,11 +22,34 @@ def describe(graph: Graph, plan: Plan, fit: Fit) -> str:
         memory = region.memory
         lines.append(f"{memory.name:8} {region.used:>9,} of {memory.size:,} bytes")
         lines += [f"  {name:15} {size:>9,}" for name, size in region.parts.items()]
-    gap = plan.arena_bytes - plan.bound
-    lines.append(
-        f"arena {plan.arena_bytes:,}; no placement of this order can go below {plan.bound:,} (gap {gap:,})"
-    )
+    lines += [proof(plan), *_over_time(plan)]
     node = plan.order[peak_node(plan)]
-    lines.append(f"peak at {node.layer} ({node.op}); alive there:")
-    lines += [f"  {size:>9,}  {name}" for name, size in at_peak(graph, plan)]
+    lines.append(f"peak at {node.layer} ({node.op}); alive there, and what would lower it:")
+    lines += [line for held in why(graph, plan) for line in _explained(held)]
     return "\n".join(lines) + "\n"
+
+
+def proof(plan: Plan) -> str:
+    """What is proved of the arena's size."""
+    needed = f"no placement of this order can go below {plan.bound:,}"
+    return f"arena {plan.arena_bytes:,}; {needed} (gap {plan.arena_bytes - plan.bound:,})"
+
+
+def _explained(held: Held) -> list[str]:
+    lives = f"from {held.made} to {held.read}"
+    return [f"  {held.size:>9,}  {held.name}: {held.kind}, {lives}", f"  {'':>9}  -> {held.hint}"]
+
+
+def _over_time(plan: Plan) -> list[str]:
+    """Live bytes as a row of blocks, each the most of some nodes; beneath, the phase of their first."""
+    live = live_bytes(plan)
+    columns = min(COLUMNS, len(live))
+    starts = [i * len(live) // columns for i in range(columns + 1)]
+    tops = [max(live[a:b]) for a, b in pairwise(starts)]
+    phases = [ops.get(plan.order[i].op).phase[0] for i in starts[:-1]]
+    return ["live bytes, node by node:", f"  {_bar(tops)}  {max(live):,}", f"  {''.join(phases)}"]
+
+
+def _bar(tops: Sequence[int]) -> str:
+    most = max(tops)
+    return "".join(BLOCKS[-(-top * (len(BLOCKS) - 1) // most)] for top in tops)

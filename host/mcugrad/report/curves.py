@@ -139,14 +139,44 @@ def arena(buffers: Sequence[Sequence[Any]], nodes: Rows, size: int) -> Callable[
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for _, offset, nbytes, first, last in buffers:
-            phase = nodes[first]["phase"] if first < len(nodes) else "forward"
-            width = last - first + 1
-            axes.bar(first, nbytes / 1024, width, offset / 1024, align="edge", color=PHASES.get(phase, GREY),
-                     alpha=0.75, edgecolor="white", linewidth=0.6)  # fmt: skip
-        axes.axhline(size / 1024, color=INK, linewidth=1, linestyle="--")
-        axes.annotate(f"arena {size / 1024:.1f} KB", (0, size / 1024), (4, 4), textcoords="offset points")
-        axes.set(xlabel="node of the step function", ylabel="address in the arena (KB)")
-        axes.set(xlim=(0, len(nodes)), ylim=(0, size / 1024 * 1.12))
+        _rectangles(axes, buffers, nodes, size)
+        axes.set_xlabel("node of the step function")
 
     return draw
+
+
+def lives(
+    buffers: Sequence[Sequence[Any]], nodes: Rows, size: int, live: Sequence[int], bound: int
+) -> Callable[[Figure], None]:
+    """Live bytes over the nodes, above the rectangles; rectangle i is the SVG group buffer-i."""
+
+    def draw(figure: Figure) -> None:
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.4))
+        _live(upper, live, bound)
+        _rectangles(lower, buffers, nodes, size)
+        lower.set_xlabel("node of the step function")
+
+    return draw
+
+
+def _live(axes: Axes, live: Sequence[int], bound: int) -> None:
+    kilobytes = np.array([*live, live[-1] if live else 0]) / 1024
+    axes.fill_between(range(len(kilobytes)), kilobytes, step="post", color=BLUE, alpha=0.25)
+    axes.step(range(len(kilobytes)), kilobytes, where="post", color=BLUE, linewidth=1.4)
+    axes.axhline(bound / 1024, color=ORANGE, linewidth=1, linestyle="--")
+    axes.annotate(
+        f"needed by this order {bound / 1024:.1f} KB", (len(live), bound / 1024), (-4, 4),
+        textcoords="offset points", ha="right", color=ORANGE,
+    )  # fmt: skip
+    axes.set(ylabel="live (KB)", ylim=(0, max(float(kilobytes.max()), bound / 1024) * 1.25))
+
+
+def _rectangles(axes: Axes, buffers: Sequence[Sequence[Any]], nodes: Rows, size: int) -> None:
+    for i, (_, offset, nbytes, first, last) in enumerate(buffers):
+        phase = nodes[first]["phase"] if first < len(nodes) else "forward"
+        width = last - first + 1
+        axes.bar(first, nbytes / 1024, width, offset / 1024, align="edge", color=PHASES.get(phase, GREY),
+                 alpha=0.75, edgecolor="white", linewidth=0.6, gid=f"buffer-{i}")  # fmt: skip
+    axes.axhline(size / 1024, color=INK, linewidth=1, linestyle="--")
+    axes.annotate(f"arena {size / 1024:.1f} KB", (0, size / 1024), (4, 4), textcoords="offset points")
+    axes.set(ylabel="address in the arena (KB)", xlim=(0, len(nodes)), ylim=(0, size / 1024 * 1.12))

@@ -21,11 +21,12 @@ def write(log: Telemetry, folder: Path) -> tuple[Path, Path]:
     page, picture = folder / "report.html", folder / "curves.png"
     steps, evals = log.table("steps"), log.table("evals")
     png(curves(steps, evals), picture, 10, 3.6)
-    page.write_text(_environment().get_template(_TEMPLATE).render(**_content(log, steps, evals)))
+    page.write_text(environment().get_template(_TEMPLATE).render(**_content(log, steps, evals)))
     return page, picture
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Templates of this folder, with the filters kb, n and pc."""
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {
