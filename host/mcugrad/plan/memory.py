@@ -95,6 +95,11 @@ class Plan:
         return next((k for k, s in enumerate(self.streams) if s.first <= node <= s.last), None)
 
     @property
+    def streamed(self) -> set[str]:
+        """What the nodes of streams write."""
+        return {name for s in self.streams for node in self.order[s.first : s.last + 1] for name in node.outs}
+
+    @property
     def timeline(self) -> Timeline:
         return Timeline.of(len(self.order), self.streams)
 

@@ -45,6 +45,9 @@ class Costs:
     def _plan(self, scheme: Scheme) -> Cost:
         graph = pipeline.uncalibrated(self.forward, str(scheme))
         board_graph = pipeline.lowered(graph)
-        laid = lay(board_graph, plan(board_graph), self.board)
+        placed = plan(board_graph)
+        laid = lay(board_graph, placed, self.board)
         fits = all(r.used <= r.memory.size for r in laid.regions)
-        return Cost(analytic_memory(self.forward, scheme), laid.total, fits, instructions(graph))
+        return Cost(
+            analytic_memory(self.forward, scheme), laid.total, fits, instructions(graph, placed.streamed)
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -18,14 +18,24 @@ TABLE = Path(__file__).with_name("instructions.json")
 Coefficients = Mapping[str, Sequence[float]]  # kind of node -> instructions per feature
 
 
-def instructions(graph: Graph) -> int:
-    """Predicted instructions of one step on a Cortex-M7; how well is in the table, `held_out`."""
-    return predict(graph, coefficients())
+def instructions(graph: Graph, streamed: Collection[str] = ()) -> int:
+    """Predicted instructions of one step on a Cortex-M7; how well is in the table, `held_out`.
+
+    streamed: the maps that the plan streams (Plan.streamed), which cost more by rows.
+    """
+    by_rows: float = json.loads(TABLE.read_text())["streamed"]
+    extra = sum(cost(graph, n, coefficients()) for n in graph.nodes if {*n.outs} & {*streamed})
+    return predict(graph, coefficients()) + round(extra * (by_rows - 1))
 
 
 def predict(graph: Graph, table: Coefficients) -> int:
-    """The same from another table; a kind that it lacks costs what the most similar kind of its op does."""
-    return round(sum(float(features(graph, n) @ np.array(_row(kind(graph, n), table))) for n in graph.nodes))
+    """The same from another table, with no stream."""
+    return round(sum(cost(graph, n, table) for n in graph.nodes))
+
+
+def cost(graph: Graph, node: Node, table: Coefficients) -> float:
+    """Of one node; a kind that the table lacks costs what the most similar kind of its op does."""
+    return float(features(graph, node) @ np.array(_row(kind(graph, node), table)))
 
 
 def kind(graph: Graph, node: Node) -> str:
