@@ -130,24 +130,53 @@ def _pack(buffers: list[Buffer], bound: int) -> list[Buffer]:
         lambda b: (-b.size * b.alive.bit_count(), b.first),
         lambda b: (b.start, -b.size),
     ]
-    best: list[Buffer] = []
+    conflicts, best, lowest = _conflicts(buffers), dict[int, int](), 0
     for key in keys:
-        queue = sorted(sorted(buffers, key=lambda b: b.values), key=key)
+        queue = sorted(range(len(buffers)), key=lambda i: (key(buffers[i]), buffers[i].values))
         for _ in range(TRIES):
-            placed = _lay(queue)
-            best = min(best or placed, placed, key=_top)
-            if _top(best) <= bound:
-                return best
-            highest = max(range(len(placed)), key=lambda i: placed[i].offset + placed[i].size)
-            queue.insert(0, queue.pop(highest))
-    return best
+            offsets = _lay(queue, conflicts)
+            ends = {i: offset + buffers[i].size for i, offset in offsets.items()}
+            top = _round(max(ends.values(), default=0))
+            if not best or top < lowest:
+                best, lowest = offsets, top
+            if lowest <= bound:
+                break
+            highest = max(queue, key=lambda i: ends[i])
+            queue.remove(highest)
+            queue.insert(0, highest)
+        if lowest <= bound:
+            break
+    return [replace(buffers[i], offset=offset) for i, offset in best.items()]
 
 
-def _lay(queue: Iterable[Buffer]) -> list[Buffer]:
-    placed: list[Buffer] = []
-    for b in queue:
-        placed.append(_lowest(b, [p for p in placed if p.overlaps(b)]))
-    return placed
+def _conflicts(buffers: list[Buffer]) -> list[list[tuple[int, int, int]]]:
+    """For each buffer those alive with it: (which, reach, end), from the other one's offset. It may lie at or
+    below the reach, or from the end on; what of one is dead when the other comes may be overwritten."""
+    starts = [b.start for b in buffers]
+    return [
+        [
+            (j, o.dead(starts[i]) - b.size, o.size - b.dead(starts[j]))
+            for j, o in enumerate(buffers)
+            if j != i and b.overlaps(o)
+        ]
+        for i, b in enumerate(buffers)
+    ]
+
+
+def _lay(queue: Iterable[int], conflicts: list[list[tuple[int, int, int]]]) -> dict[int, int]:
+    """Offsets by buffer, in the queue's order: each the lowest that those before it leave."""
+    offsets: dict[int, int] = {}
+    for i in queue:
+        offset = 0
+        others = (
+            (offsets[j] + reach, _round(offsets[j] + end)) for j, reach, end in conflicts[i] if j in offsets
+        )
+        for low, high in sorted(others):
+            if offset <= low:
+                break
+            offset = max(offset, high)
+        offsets[i] = offset
+    return offsets
 
 
 def _top(buffers: Iterable[Buffer]) -> int:
@@ -185,19 +214,6 @@ def in_arena(graph: Graph, name: str) -> bool:
     """Scalars that are arguments or results of the step function live with the caller."""
     scalar = name in graph.outputs.values() or graph.value(name) in graph.inputs
     return name not in graph.params and not (scalar and graph.value(name).size == 1)
-
-
-def _lowest(b: Buffer, others: list[Buffer]) -> Buffer:
-    """Past each other one, or before it; what of one is dead when the other comes may be overwritten."""
-    offset = 0
-    blocked = [
-        (o.offset + o.dead(b.start) - b.size, _round(o.offset + o.size - b.dead(o.start))) for o in others
-    ]
-    for low, high in sorted(blocked):
-        if offset <= low:
-            break
-        offset = max(offset, high)
-    return replace(b, offset=offset)
 
 
 class Lifetimes:
