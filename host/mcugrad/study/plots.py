@@ -41,7 +41,8 @@ def _memory(found: Table, shown: list[str]) -> Callable[[Figure], None]:
                 if scheme not in SPARSE_SCHEMES:
                     axes.plot(cell.extra, cell.mean(), "s", color=ORANGE)
                     axes.annotate(scheme, (cell.extra, cell.mean()), (4, 4), textcoords="offset points")
-            axes.set(title=data.replace(">", " → "), xlabel="extra memory (KB)", xscale="symlog")
+            axes.set(title=data.replace(">", " → "), xlabel="extra memory (KB)")
+            axes.set_xscale("symlog", linthresh=100)
             axes.set_xticks([0, 50, 100, 250, 1000], ["0", "50", "100", "250", "1000"])
         figure.axes[0].set_ylabel("accuracy (%)")
 
