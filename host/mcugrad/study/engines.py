@@ -15,6 +15,7 @@ from mcugrad.config import Update
 from mcugrad.hostmodel import HostModel
 from mcugrad.ir import Graph
 from mcugrad.ir.graph import Array
+from mcugrad.pipeline import lowered
 from mcugrad.plan.memory import plan
 from mcugrad.study.case import Case
 from mcugrad.twin.engine import Twin, chosen
@@ -49,6 +50,7 @@ class HostC:
 
     def __init__(self, graph: Graph) -> None:
         self.front, _ = split(graph)
+        graph = lowered(graph)
         placed = plan(graph)
         with TemporaryDirectory() as name:
             gen, library = Path(name) / "gen", Path(name) / "model.so"
