@@ -5,7 +5,8 @@
 #include <limits.h>
 #include <stdint.h>
 
-/* Cycle counter before node 0 and after each node: node i took mg_marks[i + 1] - mg_marks[i]. */
+/* Cycle counter before node 0 and after each node: node i took mg_marks[i + 1] - mg_marks[i]. What ran while
+ * the sample came in counts as if it had run last before node 0's end. */
 extern uint32_t mg_marks[];
 
 #ifdef MG_HOST
@@ -18,6 +19,9 @@ __attribute__((weak)) int mg_first = 0, mg_last = INT_MAX;
 /* Called after node `i` has run; the library's user may set it. */
 __attribute__((weak)) void (*mg_on_node)(int);
 
+static inline void mg_feed_begin(void) {}
+static inline void mg_feed_start(void) {}
+static inline void mg_feed_end(void) {}
 static inline void mg_mark_start(void) {}
 
 static inline void mg_mark(int i) {
@@ -31,8 +35,21 @@ static inline void mg_mark(int i) {
 
 #define MG_CYCCNT (*(volatile uint32_t *)0xE0001004u)
 
+/* Until the step begins, mg_marks[0] is minus the time spent on rows of the sample. */
+static inline void mg_feed_begin(void) {
+    mg_marks[0] = 0;
+}
+
+static inline void mg_feed_start(void) {
+    mg_marks[0] += MG_CYCCNT;
+}
+
+static inline void mg_feed_end(void) {
+    mg_marks[0] -= MG_CYCCNT;
+}
+
 static inline void mg_mark_start(void) {
-    mg_marks[0] = MG_CYCCNT;
+    mg_marks[0] += MG_CYCCNT;
 }
 
 static inline void mg_mark(int i) {

@@ -13,7 +13,7 @@
 /* In a section of its own, so that the rest of RAM has the same size for every model. */
 uint32_t mg_marks[MG_NODES + 1] __attribute__((section(".marks")));
 
-static struct { uint32_t step, received; } sample;
+static struct { uint32_t step, received, crc; } sample;
 static mg_msg_train last; /* the TRAIN that `answer` belongs to */
 static mg_msg_result answer;
 static bool answered;
@@ -22,6 +22,12 @@ static void credit(void) {
     mg_msg_credit message = {.step = sample.step, .received = sample.received};
     memcpy(link_answer(), &message, sizeof message);
     link_send(MG_MSG_CREDIT, sizeof message);
+}
+
+static void take(const uint8_t *bytes, uint32_t count) {
+    sample.crc = frame_crc(sample.received ? sample.crc : 0, bytes, count);
+    mg_take((const int8_t *)bytes, sample.received, count);
+    sample.received += count;
 }
 
 void train_data(const uint8_t *payload, size_t size) {
@@ -36,10 +42,8 @@ void train_data(const uint8_t *payload, size_t size) {
         sample.step = data.step;
         sample.received = 0;
     }
-    if (data.offset == sample.received) {
-        memcpy(mg_input() + data.offset, payload + sizeof data, count);
-        sample.received += (uint32_t)count;
-    }
+    if (data.offset == sample.received && count)
+        take(payload + sizeof data, (uint32_t)count);
     credit();
 }
 
@@ -80,11 +84,10 @@ static bool refused(const mg_msg_train *train) {
 }
 
 static bool corrupt(const mg_msg_train *train) {
-    uint32_t crc = frame_crc(0, mg_input(), MG_INPUT_BYTES);
-    if (crc == train->crc)
+    if (sample.crc == train->crc)
         return false;
     sample.received = 0;
-    link_refuse(MG_ERR_BAD_CRC, crc, train->crc);
+    link_refuse(MG_ERR_BAD_CRC, sample.crc, train->crc);
     return true;
 }
 
@@ -142,7 +145,7 @@ void train_step(const uint8_t *payload, size_t size) {
     }
     if (refused(&train) || corrupt(&train))
         return;
-    sample.received = 0; /* the arena is about to be written over */
+    sample.received = 0; /* the step uses it up */
     run(&train, &result);
     if (diverged(&result))
         return;

@@ -1,6 +1,7 @@
 """Exact figures of one training step on the emulated board, beside the peers': instructions, RAM, flash.
 
-Instructions count from the entry of mg_step to its return, as the peers' were counted.
+Instructions are those of all nodes, with what runs on rows of the sample while they come in; the peers' were
+counted from a step's entry to its return.
 """
 
 from __future__ import annotations
@@ -107,19 +108,19 @@ def _step(manifest: Mapping[str, Any], board: str, elf: Path) -> dict[str, Any]:
     expected = Expected(board, manifest["model"], manifest["hash"], **dict(zip(names, sizes, strict=True)))
     session = Session.connect(emulated(board, elf), boards.load(board).baud, expected, elf)
     try:
-        session.control({"cmd": "watch", "symbol": "mg_step"})
         sample = noise(tuple(manifest["input"]["shape"])).tobytes()
         result = session.train(1, sample, 3 % manifest["classes"], 0.001)
         counters = session.control({"cmd": "counters"})
-        marks = session.control({"cmd": "marks", "last": len(manifest["nodes"]) + 1})["marks"]
+        marks = session.emulated_marks(manifest["feeds"])
         mips = _mips(session, sample)
     finally:
         session.close()
-    (call,) = counters["calls"]
+    if not marks:
+        raise InternalError("the emulated board has lost time stamps")
     stack = max(result["stack_high"], counters["stack"]["bytes"])
     return {
-        "total": call["instructions"],
-        "cycles": call["cycles"],
+        "total": marks[-1][0] - marks[0][0],
+        "cycles": marks[-1][1] - marks[0][1],
         "stack": stack,
         "marks": marks,
         "mips": mips,
@@ -137,7 +138,7 @@ def _mips(session: Session, sample: bytes) -> int:
     return round(best)
 
 
-def _nodes(manifest: Mapping[str, Any], marks: list[list[int]]) -> list[dict[str, Any]]:
+def _nodes(manifest: Mapping[str, Any], marks: list[tuple[int, int]]) -> list[dict[str, Any]]:
     if len(marks) != len(manifest["nodes"]) + 1:
         raise InternalError(f"{len(marks)} time stamps for {len(manifest['nodes'])} nodes")
     spans = zip(manifest["nodes"], marks, marks[1:], strict=False)

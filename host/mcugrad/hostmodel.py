@@ -40,7 +40,7 @@ class HostModel:
         self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
         self.lib.mg_step.argtypes = [ctypes.c_uint32, ctypes.c_float, ctypes.POINTER(Result)]
         self.lib.mg_forward.argtypes = [ctypes.c_uint32, ctypes.POINTER(Result)]
-        self.lib.mg_input.restype = ctypes.c_void_p
+        self.lib.mg_take.argtypes = [ctypes.c_char_p, ctypes.c_uint32, ctypes.c_uint32]
         self._arena = (ctypes.c_uint8 * self.manifest["arena_bytes"]).in_dll(self.lib, "mg_arena")
         self._first, self._last = (ctypes.c_int.in_dll(self.lib, name) for name in ("mg_first", "mg_last"))
         self._from_front = self._spans(self.manifest["front"]["spans"])
@@ -96,8 +96,7 @@ class HostModel:
         hook.value = ctypes.cast(self._callback, ctypes.c_void_p).value
 
     def _load(self, x: Array) -> None:
-        data = np.ascontiguousarray(x, np.int8).tobytes()
-        ctypes.memmove(self.lib.mg_input(), data, self.manifest["input"]["bytes"])
+        self.lib.mg_take(np.ascontiguousarray(x, np.int8).tobytes(), 0, self.manifest["input"]["bytes"])
 
     def _step(self, label: int, lr: float) -> Result:
         result = Result()

@@ -173,12 +173,13 @@ class Trainer:
 
     def _node_costs(self) -> list[Event]:
         """What each node of the last training step took; instructions where the board is emulated."""
-        marks = self._session.emulated_marks()
+        manifest = self._log.run["manifest"]
+        marks = self._session.emulated_marks(manifest.get("feeds", 0))
         cycles = _differences(self._session.read_marks())
         counted: list[int | None] = [None] * len(cycles)
         if marks and _differences([m[1] for m in marks]) == cycles:
             counted = [*_differences([m[0] for m in marks])]
-        nodes = self._log.run["manifest"].get("nodes") or [{}] * len(cycles)
+        nodes = manifest.get("nodes") or [{}] * len(cycles)
         about = ("op", "layer", "phase", "shape", "macs")
         return [
             {"node": i, **{key: node.get(key) for key in about}, "cycles": c, "instructions": n}

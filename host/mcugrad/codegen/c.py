@@ -13,7 +13,7 @@ from typing import Any
 from mcugrad import ops
 from mcugrad.codegen.names import C_TYPES, literal, unique
 from mcugrad.codegen.params import HEAD, params_header, params_source, state_layout
-from mcugrad.codegen.stream import row_type, stream_source
+from mcugrad.codegen.stream import row_type, stream_source, take_source
 from mcugrad.ir import Graph, Node, Quant
 from mcugrad.ir.text import print_graph
 from mcugrad.ops.op import scale_states
@@ -83,6 +83,7 @@ def _manifest(graph: Graph, plan: Plan) -> dict[str, Any]:
         "state": [[m.name, m.dtype.value, m.shape, m.offset] for m in state_layout(graph)],
         "forward_nodes": forward_count(plan),
         "front": {"nodes": front, "spans": crossing(graph, plan, front)},
+        "feeds": plan.feeds,
         "nodes": [_describe(graph, n) | _stream_of(plan, i) for i, n in enumerate(plan.order)],
         "buffers": [[list(b.values), b.offset, b.size, b.first, b.last] for b in plan.buffers],
     }
@@ -126,13 +127,15 @@ typedef struct {{
 extern const uint8_t mg_model_hash[16];
 extern const char mg_model_name[];
 
-/* Where the next sample goes: int8, HWC, MG_INPUT_BYTES long. It is overwritten by each run. */
-int8_t *mg_input(void);
+/* The next n bytes of a sample, int8, HWC, MG_INPUT_BYTES in all; `at` bytes came before, and with 0 a new
+ * one begins. Nodes that the rows so far suffice for run now. */
+void mg_take(const int8_t *bytes, uint32_t at, uint32_t n);
 
-/* Forward pass and loss for a label below MG_CLASSES; changes no trained value. */
+/* Forward pass and loss for a label below MG_CLASSES; changes no trained value. Uses up the sample. */
 void mg_forward(uint32_t label, mg_result *result);
 
-/* Forward, backward and update with learning rate lr; without update where the loss is not finite. */
+/* Forward, backward and update with learning rate lr; without update where the loss is not finite. Uses up
+ * the sample. */
 void mg_step(uint32_t label, float lr, mg_result *result);
 
 /* Gradient tensors that clipped, summed over all steps so far. */
@@ -151,6 +154,8 @@ def _model_source(graph: Graph, plan: Plan, c: Mapping[str, str]) -> str:
     hash_bytes = ", ".join(f"0x{digest[i : i + 2]}" for i in range(0, 32, 2))
     return f"""{HEAD.format(what=graph.name)}
 #include "model.h"
+
+#include <string.h>
 
 #include "conv.h"
 #include "conv_dw_sgd.h"
@@ -171,8 +176,7 @@ __attribute__((section(".arena"), aligned(4))) uint8_t mg_arena[MG_ARENA_BYTES];
 {_pointers(graph, plan, c)}
 {chr(10).join(structs)}
 
-{"".join(f"{s}{chr(10)}" for s in streams)}int8_t *mg_input(void) {{ return {c[graph.inputs[0].name]}; }}
-
+{"".join(f"{s}{chr(10)}" for s in streams)}{take_source(graph, plan, c)}
 static void forward(const int32_t *label, mg_result *result) {{
 {"".join(calls[:forward])}}}
 
@@ -231,7 +235,8 @@ def _call(graph: Graph, plan: Plan, c: Mapping[str, str], i: int) -> str:
     """The call of a node; a stream is called where its first node is, and their marks follow."""
     k, node = plan.stream_of(i), plan.order[i]
     if k is not None:
-        call = f"    mg_node({i}) stream{k}();\n" if i == plan.streams[k].first else ""
+        s = plan.streams[k]
+        call = f"    mg_node({i}) stream{k}();\n" if i == s.first and not s.feed else ""
         return f"{call}    mg_mark({i}); /* {node.layer} */\n"
     op = ops.get(node.op)
     outs = [_operand(graph, c, n) for n in node.outs] + ["0"] * (len(op.outs) - len(node.outs))

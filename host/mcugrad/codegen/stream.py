@@ -1,4 +1,4 @@
-"""Streams in C: a table of calls in flash, and a loop over it."""
+"""Streams in C: a table of calls in flash, and a loop over it; how the sample gets in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from mcugrad import ops
 from mcugrad.ir import Graph
 from mcugrad.plan.memory import Plan
-from mcugrad.plan.stream import Step, Stream, maps, row_bytes
+from mcugrad.plan.stream import FEED, Step, Stream, maps, row_bytes
 
 COLUMNS = 5  # of the table
 
@@ -15,27 +15,79 @@ COLUMNS = 5  # of the table
 def row_type(plan: Plan) -> str:
     """The smallest integer type for rows and nodes of every stream."""
     numbers = [n for s in plan.streams for step in s.steps for n in _fields(s, step)]
-    numbers += [step.node - s.first for s in plan.streams for step in s.steps]
     return "uint8_t" if max(numbers, default=0) < 256 else "uint16_t"
 
 
 def stream_source(graph: Graph, plan: Plan, c: Mapping[str, str], k: int) -> str:
     """The table and the function of stream k."""
     s = plan.streams[k]
-    cases = "\n".join(_case(graph, plan, c, s, i) for i in range(s.first, s.last + 1))
-    add = [plan.order[i].op == "add" for i in range(s.first, s.last + 1)]
-    locals_ = ["mg_conv_params p;"] * (not all(add)) + ["mg_add_params a;"] * any(add)
+    cases = [_case(graph, plan, c, s, i) for i in range(s.first, s.last + 1)]
+    cases += [_feed_case(graph, c, s)] if s.feed else []
+    about, head, tail = _fed(s, k) if s.feed else _unfed(s, k)
     return f"""/* {{call, drop, to, {{in}}, rows_in, rows, pad}} */
 static const mg_rows rows{k}[] = {{
 {_table(s)}
 }};
 
-/* Nodes {s.first} to {s.last}, some rows at a time. */
-static void stream{k}(void) {{
-    for (const mg_rows *r = rows{k}; r < rows{k} + {len(s.steps)}; r++) {{
-        {" ".join(locals_)}
+/* Nodes {s.first} to {s.last}, some rows at a time{about}. */
+{head}
+        {_locals(plan, s)}
         switch (r->call) {{
-{cases}
+{chr(10).join(cases)}
+        }}
+    }}
+{tail}}}
+"""
+
+
+def _unfed(s: Stream, k: int) -> tuple[str, str, str]:
+    head = f"""static void stream{k}(void) {{
+    for (const mg_rows *r = rows{k}; r < rows{k} + {len(s.steps)}; r++) {{"""
+    return "", head, ""
+
+
+def _fed(s: Stream, k: int) -> tuple[str, str, str]:
+    head = f"""static const mg_rows *stream{k}(const mg_rows *r) {{
+    for (; r < rows{k} + {len(s.steps)}; r++) {{"""
+    return ", from step r to the one, returned, that takes rows of the sample", head, "    return r;\n"
+
+
+def _locals(plan: Plan, s: Stream) -> str:
+    add = [plan.order[i].op == "add" for i in range(s.first, s.last + 1)]
+    return " ".join(["mg_conv_params p;"] * (not all(add)) + ["mg_add_params a;"] * any(add))
+
+
+def take_source(graph: Graph, plan: Plan, c: Mapping[str, str]) -> str:
+    """mg_take: to where the sample lies whole, or into the first stream."""
+    x = c[graph.inputs[0].name]
+    if not plan.feeds:
+        return f"""void mg_take(const int8_t *bytes, uint32_t at, uint32_t n) {{
+    mg_feed_begin();
+    memcpy({x} + at, bytes, n);
+}}
+"""
+    row = row_bytes(graph, graph.inputs[0].name)
+    return f"""/* The step of stream 0 that takes rows of the sample, and where in it they begin. */
+static struct {{
+    const mg_rows *rows;
+    uint32_t start;
+}} feed;
+
+void mg_take(const int8_t *bytes, uint32_t at, uint32_t n) {{
+    if (at == 0) {{
+        mg_feed_begin();
+        feed.start = 0;
+        feed.rows = stream0(rows0);
+    }}
+    while (n) {{
+        const uint32_t end = feed.start + feed.rows->rows * {row}u, some = n < end - at ? n : end - at;
+        memcpy({x} + feed.rows->to * {row} + (at - feed.start), bytes, some);
+        bytes += some, at += some, n -= some;
+        if (at == end) {{
+            mg_feed_start();
+            feed.rows = stream0(feed.rows + 1);
+            feed.start = at;
+            mg_feed_end();
         }}
     }}
 }}
@@ -43,7 +95,12 @@ static void stream{k}(void) {{
 
 
 def _fields(s: Stream, step: Step) -> list[int]:
-    return [step.node - s.first, step.drop, step.to, *step.ins, step.rows_in, step.rows, step.pad]
+    return [_number(s, step), step.drop, step.to, *step.ins, step.rows_in, step.rows, step.pad]
+
+
+def _number(s: Stream, step: Step) -> int:
+    """Of the call in the table: a node of the stream, or, after those, the sample's rows."""
+    return s.last + 1 - s.first if step.node == FEED else step.node - s.first
 
 
 def _table(s: Stream) -> str:
@@ -54,7 +111,7 @@ def _table(s: Stream) -> str:
 
 def _entry(s: Stream, step: Step) -> str:
     ins = ", ".join(map(str, (*step.ins, 0)[:2]))
-    call, rest = step.node - s.first, f"{step.rows_in}, {step.rows}, {step.pad}"
+    call, rest = _number(s, step), f"{step.rows_in}, {step.rows}, {step.pad}"
     return f"{{{call}, {step.drop}, {step.to}, {{{ins}}}, {rest}}}"
 
 
@@ -75,3 +132,10 @@ def _case(graph: Graph, plan: Plan, c: Mapping[str, str], s: Stream, i: int) -> 
             {sets}
             {call}
             break;"""
+
+
+def _feed_case(graph: Graph, c: Mapping[str, str], s: Stream) -> str:
+    x, row, rows = c[s.feed], row_bytes(graph, s.feed), graph.value(s.feed).shape[0]
+    return f"""        case {s.last + 1 - s.first}: /* the sample, {s.windows[s.feed]} rows of {rows} */
+            mg_out_row({x}, {row}, r);
+            return r;"""

@@ -92,11 +92,19 @@ class Session:
             struct.unpack(f"<{nodes + 1}I", self._guarded(lambda: self._read("marks", 4 * (nodes + 1))))
         )
 
-    def emulated_marks(self) -> list[tuple[int, int]] | None:
-        """(instructions, cycles) at those marks where the board is emulated and can count them, else None."""
-        count = self.welcome["nodes"] + 1
-        marks = self.control({"cmd": "marks", "last": count})["marks"] if self.emulated else []
-        return [(m[0], m[1]) for m in marks] if len(marks) == count else None
+    def emulated_marks(self, feeds: int = 0) -> list[tuple[int, int]] | None:
+        """(instructions, cycles) at those marks where the board is emulated and can count them, else None.
+
+        feeds: into how many pieces the manifest cuts the sample; what ran after each moves the first mark
+        back.
+        """
+        count = 2 * feeds + self.welcome["nodes"] + 1
+        found = self.control({"cmd": "marks", "last": count})["marks"] if self.emulated else []
+        if len(found) != count:
+            return None
+        early, marks = found[: 2 * feeds], [(m[0], m[1]) for m in found[2 * feeds :]]
+        spent = [sum(m[k] for m in early[1::2]) - sum(m[k] for m in early[::2]) for k in (0, 1)]
+        return [(marks[0][0] - spent[0], marks[0][1] - spent[1]), *marks[1:]]
 
     def control(self, command: dict[str, Any]) -> dict[str, Any]:
         """Ask the emulator beside the line; for emulated boards only."""

@@ -1,4 +1,7 @@
-"""One sample to the board in pieces: at most `window` bytes unanswered, resent from where the board is."""
+"""One sample to the board in pieces: at most `window` bytes unanswered, resent from where the board is.
+
+Two pieces fill the window, so that one arrives while the board works on the other.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ class Transfer:
 
     def __init__(self, line: Line, window: int, step: int, data: bytes) -> None:
         self._line, self._window, self._step, self._data = line, window, step, data
-        self._piece = max(1, min(_PIECE, window - _OVERHEAD))
+        self._piece = max(1, min(_PIECE, window // 2 - _OVERHEAD))
         self._next = self._received = self._turn = 0
         self._open: list[_Sent] = []
 

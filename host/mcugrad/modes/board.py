@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from mcugrad import boards, pipeline
-from mcugrad.build import Size, build, size
+from mcugrad.build import build, size
 from mcugrad.codegen.c import write
 from mcugrad.config import Job
 from mcugrad.errors import InternalError, OutOfMemoryError
@@ -57,24 +56,21 @@ def counted(compiled: Compiled, board: str, probes: Sequence[Probe], folder: Pat
     expected = Expected(board, m["model"], m["hash"], *sizes)
     session = Session.connect(emulated(board, elf), boards.load(board).baud, expected, elf)
     try:
-        session.control({"cmd": "watch", "symbol": "mg_step"})
-        stack = max(_take(session, i, probe) for i, probe in enumerate(probes))
-        counters = session.control({"cmd": "counters"})
+        taken = [_take(session, i, probe, m["feeds"]) for i, probe in enumerate(probes)]
+        deepest = session.control({"cmd": "counters"})["stack"]["bytes"]
     finally:
         session.close()
-    return _figures(space, counters, stack)
+    stack, instructions = max(deepest, *(t[0] for t in taken)), [t[1] for t in taken]
+    return Cost(space.static, space.arena, stack, round(sum(instructions) / len(instructions)))
 
 
-def _take(session: Session, i: int, probe: Probe) -> int:
-    """One step from the probe's weights -> the stack's high-water mark."""
+def _take(session: Session, i: int, probe: Probe, feeds: int) -> tuple[int, int]:
+    """One step from the probe's weights -> the stack's high-water mark, instructions."""
     session.write_state(probe.before, applied=i)
     result = session.train(i + 1, probe.x.tobytes(), probe.label, probe.lr)
     if session.read_state() != probe.after:
         raise InternalError(f"step {i + 1} left other weights on the emulated board than on this machine")
-    return int(result["stack_high"])
-
-
-def _figures(space: Size, counters: dict[str, Any], stack: int) -> Cost:
-    steps = [call["instructions"] for call in counters["calls"]]
-    high = max(stack, counters["stack"]["bytes"])
-    return Cost(space.static, space.arena, high, round(sum(steps) / len(steps)))
+    marks = session.emulated_marks(feeds)
+    if not marks:
+        raise InternalError("the emulated board has lost time stamps")
+    return int(result["stack_high"]), marks[-1][0] - marks[0][0]

@@ -11,7 +11,7 @@ from mcugrad.errors import InternalError
 from mcugrad.ir import DType, Graph, Node
 from mcugrad.ir.graph import Array
 from mcugrad.plan.memory import Plan, in_arena
-from mcugrad.plan.stream import Step, Stream
+from mcugrad.plan.stream import FEED, Step, Stream
 
 FREE = -1
 ROWS = 16  # bits of a row's number
@@ -23,7 +23,7 @@ def check(graph: Graph, plan: Plan) -> Plan:
     _check_order(graph, plan)
     arena = _Arena(graph, plan)
     for value in graph.inputs:
-        if in_arena(graph, value.name):
+        if in_arena(graph, value.name) and value.name not in plan.windows:
             arena.write(value.name)
     streams = {s.first: s for s in plan.streams}
     streamed = {i for s in plan.streams for i in range(s.first, s.last + 1)}
@@ -54,36 +54,44 @@ class _Arena:
 
     def stream(self, stream: Stream, order: Sequence[Node]) -> None:
         """Every call reads just the rows that its rows of output need, and makes the next ones."""
-        made = dict.fromkeys(range(stream.first, stream.last + 1), 0)
+        outs = {i: order[i].outs[0] for i in range(stream.first, stream.last + 1)} | {FEED: stream.feed}
+        made = dict.fromkeys(outs, 0)
         for step in stream.steps:
-            node = order[step.node]
-            if made[step.node] + step.rows > self.graph.value(node.outs[0]).shape[0]:
-                raise InternalError(f"{node.op} {node.layer} makes more rows than its output has")
-            self._call(node, step, made[step.node])
+            name, row = outs[step.node], made[step.node]
+            if row + step.rows > self.graph.value(name).shape[0]:
+                raise InternalError(f"a stream makes more rows of {name} than it has")
+            self._move(name, step)
+            if step.node != FEED:
+                self._read(order[step.node], step, row)
+            size = self._row_bytes(name)
+            rows = self._rows(name)[row * size :][: step.rows * size]
+            self.owner[self._span(name, step.to, step.rows)] = rows
             made[step.node] += step.rows
-        for name in (order[i].outs[0] for i in made):
+        for name in (outs[i] for i in made if i != FEED):
             if name not in self.windows and (self._bytes(name) != self._rows(name)).any():
                 raise InternalError(f"{name} is not whole after its stream")
+        if stream.feed and made[FEED] != self.graph.value(stream.feed).shape[0]:
+            raise InternalError(f"a stream leaves rows of {stream.feed} untaken")
 
-    def _call(self, node: Node, step: Step, row: int) -> None:
-        out, height = node.outs[0], self.graph.value(node.ins[0]).shape[0]
+    def _move(self, name: str, step: Step) -> None:
+        """The rows still needed go to the window's start, and the step's own are written over."""
+        if step.drop:
+            moved = self.owner[self._span(name, step.drop, step.to)].copy()
+            self.owner[self._span(name, 0, step.to)] = moved
+        self.owner[self._span(name, step.to, step.rows)] = FREE
+
+    def _read(self, node: Node, step: Step, row: int) -> None:
+        height = self.graph.value(node.ins[0]).shape[0]
         first, last = _needed(self.graph, node, row, row + step.rows - 1)
         low, high = max(first, 0), min(last + 1, height)
         if (step.pad, step.rows_in) != (max(-first, 0), max(high - low, 0)):
             raise InternalError(
                 f"{node.op} {node.layer} sees {step.rows_in} rows under {step.pad} of padding"
             )
-        size = self._row_bytes(out)
-        if step.drop:
-            moved = self.owner[self._span(out, step.drop, step.to)].copy()
-            self.owner[self._span(out, 0, step.to)] = moved
-        self.owner[self._span(out, step.to, step.rows)] = FREE
         for name, at in zip((n for n in node.ins if n in self.ids), step.ins, strict=True):
             found = self.owner[self._span(name, at, step.rows_in)]
             if (found != self._rows(name)[low * self._row_bytes(name) :][: found.size]).any():
                 raise InternalError(f"{node.op} {node.layer} reads rows of {name} that are not there")
-        tags = self._rows(out)[row * size : (row + step.rows) * size]
-        self.owner[self._span(out, step.to, step.rows)] = tags
 
     def write(self, name: str) -> None:
         self._bytes(name)[:] = self._rows(name)

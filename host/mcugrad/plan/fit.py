@@ -12,7 +12,8 @@ from mcugrad.plan.memory import Plan
 from mcugrad.plan.peak import at_peak, state_bytes
 
 # RAM of the firmware itself, without the link's DMA ring; a test compares both with the ELF of every board.
-FIRMWARE = {"stm32f7": 1172, "stm32h7": 1172}
+FIRMWARE = {"stm32f7": 1176, "stm32h7": 1176}
+FEED = 8  # and of a first stream that takes the sample by rows
 RING = 2048
 MARK = 4  # bytes a node's time stamp takes
 
@@ -56,16 +57,17 @@ def lay(graph: Graph, plan: Plan, board: Board) -> Fit:
     """The same without the check."""
     state = state_bytes(graph)
     marks = MARK * (len(plan.order) + 1)
+    firmware = FIRMWARE[board.chip] + (FEED if plan.feeds else 0)
     parts = {
         "stack": (board.stack, board.ram[0].name),
-        "firmware": (FIRMWARE[board.chip], board.ram[0].name),
+        "firmware": (firmware, board.ram[0].name),
         "link ring": (RING, board.place["dma"]),
         "time stamps": (marks, board.ram[0].name),
         "trained state": (state, board.place["state"]),
         "arena": (plan.arena_bytes, board.place["arena"]),
     }
     regions = tuple(Region(m, _inside(board, m, parts)) for m in board.regions)
-    return Fit(regions, FIRMWARE[board.chip] + RING + marks + state, plan.arena_bytes, board.stack)
+    return Fit(regions, firmware + RING + marks + state, plan.arena_bytes, board.stack)
 
 
 def _inside(board: Board, memory: Memory, parts: Mapping[str, tuple[int, str]]) -> dict[str, int]:

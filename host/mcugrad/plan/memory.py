@@ -90,6 +90,11 @@ class Plan:
         """Share of the arena that is not proved to be needed."""
         return 1 - self.bound / self.arena_bytes if self.arena_bytes else 0.0
 
+    @property
+    def feeds(self) -> int:
+        """In how many pieces the first stream takes the sample; 0 where it has to be whole."""
+        return self.streams[0].feeds if self.streams else 0
+
     def stream_of(self, node: int) -> int | None:
         """The number of the stream that runs a node."""
         return next((k for k, s in enumerate(self.streams) if s.first <= node <= s.last), None)
@@ -245,7 +250,7 @@ class Lifetimes:
             self.owner[value.name], self.made[self.owner[source]] = self.owner[source], merged
         else:
             self.owner[value.name] = value.name
-            window = node is not None and i in self.inside and value.name in self.inside[i].windows
+            window = i in self.inside and value.name in self.inside[i].windows
             self.made[value.name] = self._window(value, i) if window else self._whole(value, i, node)
 
     def _passes(self, source: str, value: Value, i: int) -> bool:

@@ -1,7 +1,8 @@
 """Run consecutive nodes depth-first, a few rows at a time: each map keeps only a window of rolling rows.
 
 Every row is computed once. A map that only nodes of the stream read gets a window: as many rows as its
-readers still need, and those of one call. When it is full, the rows still needed move to its start.
+readers still need, and those of one call. When it is full, the rows still needed move to its start. The
+sample is such a map too where the stream begins the order: its rows are taken as they arrive.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from mcugrad.ir import Graph, Node
 
 OPS = ("conv2d", "depthwise_conv2d", "add")
 NEVER = 1 << 30
+FEED = -1  # in a step, instead of a node: the next rows of the sample are taken
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,10 @@ class Step:
 class Stream:
     """Nodes `first` to `last` of an order, as `steps`.
 
-    windows: map -> rows that it keeps. spans: map -> (first, last) steps between which its memory is needed;
-    those of an output end with the stream. eaten: operand that nothing after the stream reads -> (step,
-    rows): the rows at its start that no step from this one on reads.
+    feed: the graph's input, where it is taken by rows. windows: map -> rows that it keeps. spans: map ->
+    (first, last) steps between which its memory is needed; those of an output end with the stream. eaten:
+    operand that nothing after the stream reads -> (step, rows): the rows at its start that no step from this
+    one on reads.
     """
 
     first: int
@@ -46,6 +49,12 @@ class Stream:
     windows: Mapping[str, int]
     spans: Mapping[str, tuple[tuple[int, int], ...]]
     eaten: Mapping[str, tuple[tuple[int, int], ...]]
+    feed: str = ""
+
+    @property
+    def feeds(self) -> int:
+        """How often rows of the sample are taken."""
+        return sum(step.node == FEED for step in self.steps)
 
 
 @dataclass(frozen=True)
@@ -136,9 +145,10 @@ class _Run:
         self.graph, self.order, self.chunk = graph, order, chunk
         self.first, self.last = first, last
         self.inside = range(first, last + 1)
-        self.made = {order[i].outs[0]: i for i in self.inside}
+        self.feed = self._fed()
+        self.made = {order[i].outs[0]: i for i in self.inside} | ({self.feed: FEED} if self.feed else {})
         self.reach = {i: Reach.of(graph, order[i]) for i in self.inside}
-        self.operands = {i: maps(graph, order[i]) for i in self.inside}
+        self.operands = {i: maps(graph, order[i]) for i in self.inside} | {FEED: ()}
         self.maps = {name: self._map(name) for i in self.inside for name in (*self.operands[i], self._out(i))}
         self.calls: list[_Call] = []
 
@@ -147,12 +157,21 @@ class _Run:
             m = self.maps[self._out(i)]
             if m.whole:
                 self._need(i, m.height)
+        if self.feed:
+            self._need(FEED, self.maps[self.feed].height)
         for m in self.maps.values():
             self._close(m)
         windows = {n: m.rows for n, m in self.maps.items() if not m.whole}
         spans = {n: tuple(m.spans) for n, m in self.maps.items()}
         eaten = {n: tuple(m.eaten) for n, m in self.maps.items() if m.ends and n not in self.made}
-        return Stream(self.first, self.last, self._lay(windows), windows, spans, eaten)
+        return Stream(self.first, self.last, self._lay(windows), windows, spans, eaten, self.feed)
+
+    def _fed(self) -> str:
+        """The sample, where the stream is first and last to read it."""
+        sample = self.graph.inputs[0]
+        readers = self._readers.get(sample.name, [])
+        alone = self.first == 0 and readers and readers[-1] <= self.last
+        return sample.name if alone and sample.name not in self.graph.outputs.values() else ""
 
     @cached_property
     def _readers(self) -> dict[str, list[int]]:
@@ -171,16 +190,17 @@ class _Run:
         return _Map(name, height, height, True, ends, here, since=0)
 
     def _out(self, node: int) -> str:
-        return self.order[node].outs[0]
+        return self.feed if node == FEED else self.order[node].outs[0]
 
     def _need(self, node: int, rows: int) -> None:
-        """Make rows of the node's output until there are so many."""
-        m, reach = self.maps[self._out(node)], self.reach[node]
+        """Make rows of the node's output until there are so many; of the sample so many at once."""
+        m = self.maps[self._out(node)]
         while m.done < rows:
-            count = min(self.chunk.get(node, 1), m.height - m.done)
+            chunk = rows - m.done if node == FEED else self.chunk.get(node, 1)
+            count = min(chunk, m.height - m.done)
             for name in self.operands[node]:
                 if name in self.made:
-                    self._need(self.made[name], reach.end(m.done + count - 1))
+                    self._need(self.made[name], self.reach[node].end(m.done + count - 1))
             self._call(node, m, count)
 
     def _call(self, node: int, m: _Map, count: int) -> None:
@@ -221,10 +241,13 @@ class _Run:
         return tuple(self._step(call, base, windows) for call in self.calls)
 
     def _step(self, call: _Call, base: dict[str, int], windows: Mapping[str, int]) -> Step:
-        name, reach, drop = self._out(call.node), self.reach[call.node], 0
+        name, drop = self._out(call.node), 0
         if name in windows and call.row + call.rows - base[name] > windows[name]:
             drop, base[name] = call.low - base[name], call.low
+        to = call.row - base[name]
+        if call.node == FEED:
+            return Step(FEED, drop, to, (), 0, call.rows, 0)
+        reach = self.reach[call.node]
         start, end = reach.start(call.row), reach.end(call.row + call.rows - 1)
         ins = tuple(start - base[n] for n in self.operands[call.node])
-        to = call.row - base[name]
         return Step(call.node, drop, to, ins, end - start, call.rows, reach.above(call.row))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mcugrad import boards, hostlib, hostmodel
-from mcugrad.codegen.c import emit
+from mcugrad.codegen.c import emit, write
 from mcugrad.errors import InternalError
 from mcugrad.frontend import models
 from mcugrad.hostmodel import HostModel
@@ -23,7 +23,7 @@ from mcugrad.pipeline import Compiled, compile_model
 from mcugrad.plan.check import check
 from mcugrad.plan.front import leading
 from mcugrad.plan.memory import place
-from mcugrad.plan.stream import Stream, stream, streamable
+from mcugrad.plan.stream import FEED, Stream, stream, streamable
 from tests.codegen.test_equality import F746, assert_equal_steps, host_model
 from tests.codegen.test_front import assert_same_training
 from tests.networks import Net, sample
@@ -134,12 +134,48 @@ def test_planner_leaves_alone_what_lowers_nothing() -> None:
 def test_checker_finds_wrong_steps(change: str) -> None:
     compiled = compile_model(wide_front(), "head-only", boards.load(F746))
     s = compiled.plan.streams[0]
-    k = next(i for i, step in enumerate(s.steps) if step.drop and step.to)
+    k = next(i for i, step in enumerate(s.steps) if step.drop and step.to and step.ins)
     old = getattr(s.steps[k], change)
     step = replace(s.steps[k], **{change: tuple(i + 1 for i in old) if change == "ins" else old + 1})
     wrong = replace(s, steps=(*s.steps[:k], step, *s.steps[k + 1 :]))
     with pytest.raises(InternalError):
         check(compiled.graph, replace(compiled.plan, streams=(wrong, *compiled.plan.streams[1:])))
+
+
+@pytest.mark.parametrize("change", ["drop", "to", "rows"])
+def test_checker_finds_rows_of_the_sample_in_the_wrong_place(change: str) -> None:
+    compiled = compile_model(wide_front(), "head-only", boards.load(F746))
+    s = compiled.plan.streams[0]
+    k = next(i for i, step in enumerate(s.steps) if step.drop and step.to and step.node == FEED)
+    step = replace(s.steps[k], **{change: getattr(s.steps[k], change) - 1})
+    wrong = replace(s, steps=(*s.steps[:k], step, *s.steps[k + 1 :]))
+    with pytest.raises(InternalError):
+        check(compiled.graph, replace(compiled.plan, streams=(wrong, *compiled.plan.streams[1:])))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_sample_comes_in_any_pieces(seed: int, tmp_path: Path) -> None:
+    """A sample broken off and begun anew leaves no trace either."""
+    rng, graph = np.random.default_rng(seed), random_network(seed + 40)
+    compiled = compile_model(graph, "head-only", boards.load(F746))
+    order = compiled.plan.order
+    streams = [stream(compiled.graph, order, 0, leading(compiled.graph, order) - 2 - seed % 2)]
+    emitted = emit(compiled.graph, check(compiled.graph, place(compiled.graph, order, streams)))
+    model = HostModel(write(emitted, tmp_path / "gen"), tmp_path / "model.so")
+    assert model.manifest["feeds"] > 1
+    x = sample(graph, seed)
+    wanted, start = model.step(x, 1, 0.01).loss, model.state_bytes()
+    model.restore(emitted_start := HostModel(tmp_path / "gen", tmp_path / "other.so").state_bytes())
+    assert emitted_start != start
+    data, broken = x.tobytes(), int(rng.integers(1, x.size))
+    model.lib.mg_take(data[::-1], 0, broken)
+    at = 0
+    while at < len(data):
+        n = min(int(rng.integers(1, 60)), len(data) - at)
+        model.lib.mg_take(data[at:], at, n)
+        at += n
+    assert model._step(1, 0.01).loss == wanted
+    assert model.state_bytes() == start
 
 
 def test_checker_finds_windows_too_small() -> None:

@@ -41,7 +41,8 @@ int main(void) {
         mg_result result;
         for (uint32_t i = 0; i < MG_INPUT_BYTES; i++) {
             noise = noise * 1103515245u + 12345u;
-            mg_input()[i] = (int8_t)(noise >> 16);
+            const int8_t byte = (int8_t)(noise >> 16);
+            mg_take(&byte, i, 1);
         }
         mg_step(step % MG_CLASSES, 0.01f, &result);
         print_hex((const uint8_t *)&result.loss, sizeof result.loss);

@@ -1,6 +1,7 @@
 #include "model.h"
 
 #include <float.h>
+#include <string.h>
 
 #include "mark.h"
 
@@ -10,8 +11,9 @@ const char mg_model_name[] = "stand-in";
 __attribute__((section(".arena"), aligned(32))) uint8_t mg_arena[MG_ARENA_BYTES];
 __attribute__((section(".mg_state"), aligned(8))) struct mg_state mg_state = {.weight = {1, 2, 3}};
 
-int8_t *mg_input(void) {
-    return (int8_t *)mg_arena;
+void mg_take(const int8_t *bytes, uint32_t at, uint32_t n) {
+    mg_feed_begin();
+    memcpy(mg_arena + at, bytes, n);
 }
 uint32_t mg_saturated(void) {
     return mg_state.saturated;
@@ -20,7 +22,7 @@ uint32_t mg_saturated(void) {
 static void forward(uint32_t label, mg_result *result) {
     int32_t sum = 0;
     for (int i = 0; i < MG_INPUT_BYTES; i++)
-        sum += mg_input()[i];
+        sum += (int8_t)mg_arena[i];
     mg_mark(0);
     result->loss = sum == -1 ? FLT_MAX * 2.0f : (float)(sum + mg_state.weight[label]);
     result->predicted = sum % MG_CLASSES;

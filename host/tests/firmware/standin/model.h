@@ -26,7 +26,8 @@ extern struct mg_state mg_state;
 extern const uint8_t mg_model_hash[16];
 extern const char mg_model_name[];
 
-int8_t *mg_input(void);
+/* A piece of the sample. */
+void mg_take(const int8_t *bytes, uint32_t at, uint32_t n);
 uint32_t mg_saturated(void);
 
 /* loss = sum of the sample + weight[label], infinite where the sum is -1; predicted = that sum modulo
