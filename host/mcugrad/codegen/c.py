@@ -17,8 +17,9 @@ from mcugrad.codegen.stream import row_type, stream_source, take_source
 from mcugrad.ir import Graph, Node, Quant
 from mcugrad.ir.text import print_graph
 from mcugrad.ops.op import scale_states
+from mcugrad.plan.arena import in_arena
 from mcugrad.plan.front import crossing, leading
-from mcugrad.plan.memory import Plan, in_arena
+from mcugrad.plan.memory import Plan
 from mcugrad.plan.peak import state_bytes
 
 ARITHMETIC = 1  # rises when the same graph would compute other bits

@@ -10,7 +10,8 @@ from mcugrad import ops
 from mcugrad.errors import InternalError
 from mcugrad.ir import DType, Graph, Node
 from mcugrad.ir.graph import Array
-from mcugrad.plan.memory import Plan, in_arena
+from mcugrad.plan.arena import in_arena
+from mcugrad.plan.memory import Plan
 from mcugrad.plan.stream import FEED, Step, Stream
 
 FREE = -1

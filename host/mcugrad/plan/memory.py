@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 
 from mcugrad import ops
 from mcugrad.ir import Graph, Node, Value
+from mcugrad.plan.arena import Buffer, in_arena, live_bytes, rounded
 from mcugrad.plan.cuts import choose
+from mcugrad.plan.front import leading
+from mcugrad.plan.order import search
+from mcugrad.plan.pack import pack, top
 from mcugrad.plan.schedule import Order, orders
 from mcugrad.plan.stream import Stream, row_bytes
-
-ALIGN = 4  # the kernels load words
-TRIES = 30
-
-
-@dataclass(frozen=True)
-class Buffer:
-    """Bytes of the arena that hold one or more values (in place) from node `first` to node `last`.
-
-    alive: a bit for each moment (see Timeline) at which they do. eaten: (moment, bytes): so many at the start
-    that nothing reads from this moment on.
-    """
-
-    offset: int
-    size: int
-    first: int
-    last: int
-    values: tuple[str, ...]
-    alive: int
-    eaten: tuple[tuple[int, int], ...] = ()
-
-    def overlaps(self, other: Buffer) -> bool:
-        return bool(self.alive & other.alive)
-
-    def dead(self, moment: int) -> int:
-        """Bytes at the start that nothing reads from a moment on."""
-        return max((size for since, size in self.eaten if since <= moment), default=0)
-
-    @property
-    def start(self) -> int:
-        """The first moment of its life."""
-        return (self.alive & -self.alive).bit_length() - 1
 
 
 @dataclass(frozen=True)
@@ -67,14 +38,18 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Plan:
-    """A node order, parts of it streamed, and a place for every value. `bound` = the largest sum of live
-    bytes, below which no placement of this order can go."""
+    """A node order, parts of it streamed, and a place for every value.
+
+    bound: the largest sum of live bytes, below which no placement of this order can go.
+    floor: what the nodes behind the frozen front need in every order; 0 where nobody asked.
+    """
 
     order: Order
     buffers: tuple[Buffer, ...]
     arena_bytes: int
     bound: int
     streams: tuple[Stream, ...] = ()
+    floor: int = 0
 
     @property
     def offsets(self) -> Mapping[str, int]:
@@ -111,11 +86,29 @@ class Plan:
 
 def plan(graph: Graph) -> Plan:
     """The best of the candidate orders, each placed greedily; the frozen front streamed where that pays."""
-    candidates = orders(graph)
-    whole = min((place(graph, order) for order in candidates), key=lambda p: p.arena_bytes)
+    known = [place(graph, order) for order in orders(graph)]
+    front = leading(graph, known[0].order)
+    found = search(graph, min(_behind(p, front) for p in known), front)
+    known += [place(graph, found.order)] if found.order else []
+    whole = min(known, key=lambda p: p.arena_bytes)
     ways = choose(graph, whole.order, live_bytes(whole.buffers, len(whole.order)))
-    streamed = [place(graph, order, streams) for streams in ways for order in candidates]
-    return min((whole, *streamed), key=lambda p: p.arena_bytes)
+    streamed = [p for streams in ways for p in _placed(graph, known, streams, front)]
+    return replace(min((whole, *streamed), key=lambda p: p.arena_bytes), floor=found.floor)
+
+
+def _placed(graph: Graph, known: Sequence[Plan], streams: Sequence[Stream], front: int) -> Iterator[Plan]:
+    """Each order with these streams, until one is as good as the front lets any be."""
+    for p in known:
+        placed = place(graph, p.order, streams)
+        yield placed
+        highest = [b for b in placed.buffers if rounded(b.offset + b.size) == placed.arena_bytes]
+        if all(b.last < front for b in highest):
+            break
+
+
+def _behind(whole: Plan, front: int) -> int:
+    """Most bytes alive behind the front."""
+    return max(live_bytes(whole.buffers, len(whole.order))[front:], default=0)
 
 
 def place(graph: Graph, order: Order, streams: Sequence[Stream] = ()) -> Plan:
@@ -123,102 +116,8 @@ def place(graph: Graph, order: Order, streams: Sequence[Stream] = ()) -> Plan:
     timeline = Timeline.of(len(order), streams)
     buffers = Lifetimes(graph, order, streams, timeline).buffers()
     bound = max(live_bytes(buffers, timeline.moments), default=0)
-    placed = sorted(_pack(buffers, bound), key=lambda b: (b.first, b.offset))
-    return Plan(order, tuple(placed), _top(placed), bound, tuple(streams))
-
-
-def _pack(buffers: list[Buffer], bound: int) -> list[Buffer]:
-    """Each buffer at the lowest free offset: the largest first, those that live longest, those that come
-    first; then again, with the one that ended highest before all others."""
-    keys: list[Callable[[Buffer], tuple[int, ...]]] = [
-        lambda b: (-b.size, b.first),
-        lambda b: (-b.size * b.alive.bit_count(), b.first),
-        lambda b: (b.start, -b.size),
-    ]
-    conflicts, best, lowest = _conflicts(buffers), dict[int, int](), 0
-    for key in keys:
-        queue = sorted(range(len(buffers)), key=lambda i: (key(buffers[i]), buffers[i].values))
-        for _ in range(TRIES):
-            offsets = _lay(queue, conflicts)
-            ends = {i: offset + buffers[i].size for i, offset in offsets.items()}
-            top = _round(max(ends.values(), default=0))
-            if not best or top < lowest:
-                best, lowest = offsets, top
-            if lowest <= bound:
-                break
-            highest = max(queue, key=lambda i: ends[i])
-            queue.remove(highest)
-            queue.insert(0, highest)
-        if lowest <= bound:
-            break
-    return [replace(buffers[i], offset=offset) for i, offset in best.items()]
-
-
-def _conflicts(buffers: list[Buffer]) -> list[list[tuple[int, int, int]]]:
-    """For each buffer those alive with it: (which, reach, end), from the other one's offset. It may lie at or
-    below the reach, or from the end on; what of one is dead when the other comes may be overwritten."""
-    starts = [b.start for b in buffers]
-    return [
-        [
-            (j, o.dead(starts[i]) - b.size, o.size - b.dead(starts[j]))
-            for j, o in enumerate(buffers)
-            if j != i and b.overlaps(o)
-        ]
-        for i, b in enumerate(buffers)
-    ]
-
-
-def _lay(queue: Iterable[int], conflicts: list[list[tuple[int, int, int]]]) -> dict[int, int]:
-    """Offsets by buffer, in the queue's order: each the lowest that those before it leave."""
-    offsets: dict[int, int] = {}
-    for i in queue:
-        offset = 0
-        others = (
-            (offsets[j] + reach, _round(offsets[j] + end)) for j, reach, end in conflicts[i] if j in offsets
-        )
-        for low, high in sorted(others):
-            if offset <= low:
-                break
-            offset = max(offset, high)
-        offsets[i] = offset
-    return offsets
-
-
-def _top(buffers: Iterable[Buffer]) -> int:
-    return _round(max((b.offset + b.size for b in buffers), default=0))
-
-
-def live_bytes(buffers: Iterable[Buffer], moments: int) -> list[int]:
-    """Bytes alive at each moment."""
-    change = [0] * (moments + 1)
-    for b in buffers:
-        for first, last in runs(b.alive):
-            change[first] += b.size
-            change[last + 1] -= b.size
-        gone = 0
-        for moment, size in b.eaten:
-            if b.alive >> moment:
-                change[moment] -= size - gone
-                change[b.alive.bit_length()] += size - gone
-                gone = size
-    return list(accumulate(change[:-1]))
-
-
-def runs(bits: int) -> Iterator[tuple[int, int]]:
-    """(first, last) of each run of ones."""
-    at = 0
-    while bits:
-        skip = (bits & -bits).bit_length() - 1
-        bits, at = bits >> skip, at + skip
-        size = (~bits & (bits + 1)).bit_length() - 1
-        yield at, at + size - 1
-        bits, at = bits >> size, at + size
-
-
-def in_arena(graph: Graph, name: str) -> bool:
-    """Scalars that are arguments or results of the step function live with the caller."""
-    scalar = name in graph.outputs.values() or graph.value(name) in graph.inputs
-    return name not in graph.params and not (scalar and graph.value(name).size == 1)
+    placed = sorted(pack(buffers, bound), key=lambda b: (b.first, b.offset))
+    return Plan(order, tuple(placed), top(placed), bound, tuple(streams))
 
 
 class Lifetimes:
@@ -262,7 +161,7 @@ class Lifetimes:
         s = self.inside[i]
         size = s.windows[value.name] * row_bytes(self.graph, value.name)
         alive = sum(_ones(self._moment(s, a), self._moment(s, b)) for a, b in s.spans[value.name])
-        return Buffer(0, _round(size), s.first, s.last, (value.name,), alive)
+        return Buffer(0, rounded(size), s.first, s.last, (value.name,), alive)
 
     def _whole(self, value: Value, i: int, node: Node | None) -> Buffer:
         """From its first byte written to its last one read."""
@@ -277,7 +176,7 @@ class Lifetimes:
             row = row_bytes(self.graph, value.name)
             eaten = [(self._moment(reader, step), rows * row) for step, rows in reader.eaten[value.name]]
         nodes = source.first if source else i, reader.last if reader else end
-        return Buffer(0, _round(value.nbytes), *nodes, (value.name,), _ones(first, last), tuple(eaten))
+        return Buffer(0, rounded(value.nbytes), *nodes, (value.name,), _ones(first, last), tuple(eaten))
 
     def _moment(self, s: Stream, step: int) -> int:
         return self.timeline.begins[s.first] + step
@@ -285,7 +184,3 @@ class Lifetimes:
 
 def _ones(first: int, last: int) -> int:
     return (1 << last + 1) - (1 << first)
-
-
-def _round(n: int) -> int:
-    return -(-n // ALIGN) * ALIGN

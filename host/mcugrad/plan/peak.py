@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from mcugrad import ops
 from mcugrad.ir import DType, Graph, Node
 from mcugrad.ops.op import scratch
-from mcugrad.plan import memory
+from mcugrad.plan import arena
+from mcugrad.plan.arena import Buffer
 from mcugrad.plan.front import parted
-from mcugrad.plan.memory import Buffer, Plan
+from mcugrad.plan.memory import Plan
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Held:
 def live_bytes(plan: Plan) -> list[int]:
     """Arena bytes alive while each node runs; the most of all its steps where it is streamed."""
     timeline = plan.timeline
-    live = memory.live_bytes(plan.buffers, timeline.moments)
+    live = arena.live_bytes(plan.buffers, timeline.moments)
     spans = zip(timeline.begins, timeline.ends, strict=True)
     return [max(live[first : last + 1]) for first, last in spans]
 
@@ -47,7 +48,7 @@ def at_peak(graph: Graph, plan: Plan) -> list[tuple[str, int]]:
 
 def why(graph: Graph, plan: Plan) -> list[Held]:
     """The buffers alive at the peak, largest first."""
-    live = memory.live_bytes(plan.buffers, plan.timeline.moments)
+    live = arena.live_bytes(plan.buffers, plan.timeline.moments)
     moment = live.index(max(live))
     frozen = {name for node in parted(graph, plan.order)[0] for name in node.outs}
     held = [_held(graph, plan, b, moment, frozen) for b in plan.buffers if b.alive >> moment & 1]

@@ -32,7 +32,9 @@ def describe(graph: Graph, plan: Plan, fit: Fit) -> str:
 def proof(plan: Plan) -> str:
     """What is proved of the arena's size."""
     needed = f"no placement of this order can go below {plan.bound:,}"
-    return f"arena {plan.arena_bytes:,}; {needed} (gap {plan.arena_bytes - plan.bound:,})"
+    every = f"; no order of what follows the frozen front needs fewer than {plan.floor:,}"
+    gap = plan.arena_bytes - plan.bound
+    return f"arena {plan.arena_bytes:,}; {needed} (gap {gap:,}){every if plan.floor else ''}"
 
 
 def _explained(held: Held) -> list[str]:

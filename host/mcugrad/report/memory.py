@@ -6,8 +6,9 @@ from html import escape
 
 from mcugrad import ops
 from mcugrad.ir import Graph
+from mcugrad.plan.arena import Buffer
 from mcugrad.plan.fit import Fit
-from mcugrad.plan.memory import Buffer, Plan
+from mcugrad.plan.memory import Plan
 from mcugrad.plan.peak import live_bytes, peak_node, why
 from mcugrad.report.curves import PHASES, lives, svg
 from mcugrad.report.page import environment, regions

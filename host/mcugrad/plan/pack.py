@@ -1,0 +1,71 @@
+"""Buffers -> offsets, quickly: each at the lowest free one, the largest first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from mcugrad.plan.arena import Buffer, rounded
+
+TRIES = 30
+
+
+def pack(buffers: list[Buffer], bound: int) -> list[Buffer]:
+    """Each buffer at the lowest free offset: the largest first, those that live longest, those that come
+    first; then again, with the one that ended highest before all others."""
+    keys: list[Callable[[Buffer], tuple[int, ...]]] = [
+        lambda b: (-b.size, b.first),
+        lambda b: (-b.size * b.alive.bit_count(), b.first),
+        lambda b: (b.start, -b.size),
+    ]
+    conflicts, best, lowest = _conflicts(buffers), dict[int, int](), 0
+    for key in keys:
+        queue = sorted(range(len(buffers)), key=lambda i: (key(buffers[i]), buffers[i].values))
+        for _ in range(TRIES):
+            offsets = _lay(queue, conflicts)
+            ends = {i: offset + buffers[i].size for i, offset in offsets.items()}
+            top = rounded(max(ends.values(), default=0))
+            if not best or top < lowest:
+                best, lowest = offsets, top
+            if lowest <= bound:
+                break
+            highest = max(queue, key=lambda i: ends[i])
+            queue.remove(highest)
+            queue.insert(0, highest)
+        if lowest <= bound:
+            break
+    return [replace(buffers[i], offset=offset) for i, offset in best.items()]
+
+
+def _conflicts(buffers: list[Buffer]) -> list[list[tuple[int, int, int]]]:
+    """For each buffer those alive with it: (which, reach, end), from the other one's offset. It may lie at or
+    below the reach, or from the end on; what of one is dead when the other comes may be overwritten."""
+    starts = [b.start for b in buffers]
+    return [
+        [
+            (j, o.dead(starts[i]) - b.size, o.size - b.dead(starts[j]))
+            for j, o in enumerate(buffers)
+            if j != i and b.overlaps(o)
+        ]
+        for i, b in enumerate(buffers)
+    ]
+
+
+def _lay(queue: Iterable[int], conflicts: list[list[tuple[int, int, int]]]) -> dict[int, int]:
+    """Offsets by buffer, in the queue's order: each the lowest that those before it leave."""
+    offsets: dict[int, int] = {}
+    for i in queue:
+        offset = 0
+        others = (
+            (offsets[j] + reach, rounded(offsets[j] + end)) for j, reach, end in conflicts[i] if j in offsets
+        )
+        for low, high in sorted(others):
+            if offset <= low:
+                break
+            offset = max(offset, high)
+        offsets[i] = offset
+    return offsets
+
+
+def top(buffers: Iterable[Buffer]) -> int:
+    return rounded(max((b.offset + b.size for b in buffers), default=0))
