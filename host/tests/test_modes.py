@@ -97,6 +97,8 @@ def test_a_killed_run_goes_on(job: Job, tmp_path: Path, monkeypatch: pytest.Monk
 def test_rows_come_back_as_they_were(job: Job, tmp_path: Path) -> None:
     row = Mode("full", 0.01, 0.5, None, None, board.Cost(1, 2, 3))
     setting = Setting.of(job, "full", [0.01])
+    path = Rows.of(job, tmp_path).path
+    path.write_text('{"setting": {"mod')
     Rows.of(job, tmp_path).add(setting, row)
     assert Rows.of(job, tmp_path).find(setting) == row
     assert Rows.of(job, tmp_path).find(Setting.of(job, "full", [0.02])) is None

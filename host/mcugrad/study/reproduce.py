@@ -20,7 +20,7 @@ from rich.console import Console
 from mcugrad.errors import UsageError
 from mcugrad.paths import BUILD
 from mcugrad.study import page, training
-from mcugrad.study.case import RESULTS, Case, Results
+from mcugrad.study.case import FILE, Case, Results
 from mcugrad.study.grid import BUDGETS, Strip, strips
 
 KEPT = BUILD / "study"
@@ -37,7 +37,7 @@ def reproduce(only: str, budget: str, workers: int, device: str, folder: Path, c
         raise UsageError(
             f"no cell has '{only}' in its name", "--only", f"names read '{strips(budget)[0].name}'"
         )
-    out = folder / RESULTS
+    out = folder / FILE
     known = Results(out).all()
     waiting = [s for s in chosen if not s.among(known)]
     console.print(f"{len(chosen) - len(waiting)} of {len(chosen)} cells are in {out}")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from mcugrad import records
 from mcugrad.errors import UserError
 from mcugrad.frontend import models
 from mcugrad.passes.schemes import Scheme, convolutions, parse_scheme
-from mcugrad.search import records
 from mcugrad.search.contribute import Analysis, cells, contribute, layers
 from mcugrad.search.gains import Gains, Training
 from mcugrad.search.short import Short, earliest
