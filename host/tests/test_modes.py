@@ -131,26 +131,6 @@ def test_images_past_the_front_train_as_whole_ones(job: Job, tmp_path: Path) -> 
         assert model.state_bytes() == probe.after
 
 
-@pytest.mark.parametrize(
-    ("best", "tried"),
-    [(2.0, [1, 2, 4]), (8.0, [1, 2, 4, 8, 16]), (0.4, [1, 2, 4, 0.5, 0.25]), (100.0, [1, 2, 4, 8, 16])],
-)
-def test_rates_are_climbed_beyond_their_ends(best: float, tried: list[float]) -> None:
-    asked: list[float] = []
-
-    def score(lr: float) -> float:
-        asked.append(lr)
-        return -abs(lr - best)
-
-    assert training.climbed([1, 2, 4], score) == max(tried, key=lambda lr: -abs(lr - best))
-    assert asked == tried
-
-
-def test_of_equal_rates_the_smaller_is_taken() -> None:
-    assert training.climbed([1, 2, 4], lambda lr: -1.0 if lr > 2 else 0.0) == 0.25
-    assert training.climbed([3], lambda lr: 0.0) == 3
-
-
 def test_divergence_is_said(job: Job, tmp_path: Path) -> None:
     show = quiet()
     (row,) = modes.modes(job, ["10kb"], [30], show, tmp_path)

@@ -24,18 +24,6 @@ def figures(case: Case, accuracy: float) -> dict[str, Any]:
     return shown | {"loss": [1.0], "diverged": False, "seconds": 1.0, "extra_bytes": 99 * 1024}
 
 
-@pytest.mark.parametrize("best", [0.0005, 0.001, 0.004, 0.016, 0.032])
-def test_the_best_rate_is_climbed_to(best: float) -> None:
-    tried: list[float] = []
-
-    def score(lr: float) -> tuple[float, float]:
-        tried.append(lr)
-        return -abs(lr / best - best / lr), 0.0
-
-    assert reproduce.best_rate(score) == best
-    assert len(set(tried)) == len(tried) <= reproduce.TRIALS
-
-
 def test_a_cell_is_tuned_on_validation_images_and_run_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
