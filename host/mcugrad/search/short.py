@@ -20,13 +20,11 @@ from mcugrad.ir.graph import Array
 from mcugrad.passes.schemes import Scheme, convolutions, scheme_for
 from mcugrad.search.gains import Training
 from mcugrad.sources import Samples, open_source
-from mcugrad.study.images import Part, past_front
+from mcugrad.study.images import Part, past_front, validating
 from mcugrad.train import order, rate
 from mcugrad.twin import Twin
+from mcugrad.twin.batches import cached, judged
 from mcugrad.twin.front import split
-
-TOGETHER = 16  # images judged at once: small enough for the cache
-VALIDATION = 5  # every fifth training image judges
 
 
 class Short:
@@ -86,7 +84,7 @@ class Short:
         parts.setdefault("train", _beyond(beyond, self._train))
         if judge == "test":
             return parts["train"], parts.setdefault("test", _beyond(beyond, self._tests()))
-        held_out = np.arange(len(parts["train"].labels)) % VALIDATION == VALIDATION - 1
+        held_out = validating(len(parts["train"]))
         return _part(parts["train"], ~held_out), _part(parts["train"], held_out)
 
     def _tests(self) -> Part:
@@ -124,10 +122,7 @@ def _pruned(front: Graph, have: Mapping[str, Array]) -> Graph:
 
 
 def _beyond(graph: Graph, part: Part) -> Part:
-    twin, count = Twin(graph), len(part.labels)
-    cuts = (np.arange(i, min(i + TOGETHER, count)) for i in range(0, count, TOGETHER))
-    found = [twin.infer(part.take(cut)[0]) for cut in cuts]
-    return Part({name: np.concatenate([f[name] for f in found]) for name in graph.outputs}, part.labels)
+    return Part(cached(graph, part.inputs), part.labels)
 
 
 def _part(part: Part, mask: Array) -> Part:
@@ -137,9 +132,5 @@ def _part(part: Part, mask: Array) -> Part:
 
 def _judged(twin: Twin, part: Part) -> tuple[float, float]:
     """Accuracy and mean loss."""
-    count, right, total = len(part.labels), 0, 0.0
-    for i in range(0, count, TOGETHER):
-        rows, labels = part.take(np.arange(i, min(i + TOGETHER, count)))
-        losses, predicted = twin.forward(rows, labels)
-        right, total = right + int((predicted == labels).sum()), total + float(losses.sum(dtype=np.float64))
-    return right / count, total / count
+    losses, predicted = judged(twin, part.inputs, part.labels)
+    return float((predicted == part.labels).mean()), float(losses.mean(dtype=np.float64))
