@@ -14,6 +14,7 @@ import torch
 
 from mcugrad import pipeline
 from mcugrad.config import TrainSection
+from mcugrad.divergence import Divergence
 from mcugrad.frontend import models
 from mcugrad.ir import Graph
 from mcugrad.ir.graph import Array
@@ -54,26 +55,26 @@ class Short:
         front, rest = split(make(forward, scheme))
         train, held_out = self._parts(front, judge)
         twin = Twin(rest, gradients=self.training.gradients)
-        finite = self._fit(twin, train, lr, seed)
+        diverged = self._fit(twin, train, lr, seed, Divergence(self._classes, _judged(twin, held_out)[1]))
         accuracy, loss = _judged(twin, held_out)
         figures = {"accuracy": accuracy, "loss": loss if math.isfinite(loss) else None}
         seconds = round(time.monotonic() - began, 1)
-        return {**figures, "diverged": not (finite and math.isfinite(loss)), "seconds": seconds}
+        return {**figures, "diverged": diverged or not math.isfinite(loss), "seconds": seconds}
 
     def _forward(self, seed: int) -> Graph:
         return models.load(self.training.model, self._classes, seed)
 
-    def _fit(self, twin: Twin, part: Part, lr: float, seed: int) -> bool:
-        """Whether all losses were finite; it stops at the first that is not."""
+    def _fit(self, twin: Twin, part: Part, lr: float, seed: int, watch: Divergence) -> bool:
+        """Whether it diverged; it stops there."""
         epochs, batch, count = self.training.epochs, self.training.batch, len(part.labels)
         steps, plan = math.ceil(count / batch), TrainSection(epochs=epochs, lr=lr)
         for step in range(epochs * steps):
             epoch, place = divmod(step, steps)
             chosen = np.array(order(seed, epoch, count)[place * batch : (place + 1) * batch])
             losses, _ = twin.step(*part.take(chosen), rate(step + 1, epochs * steps, plan))
-            if not np.isfinite(losses).all():
-                return False
-        return True
+            if watch.at(float(losses.mean())):
+                return True
+        return False
 
     def _parts(self, front: Graph, judge: str) -> tuple[Part, Part]:
         """Samples past a scheme's own front, which goes further than the common one; the last is kept."""
