@@ -70,32 +70,24 @@ void mg_top_channels_s32(int32_t *active, const int32_t *norms, const int32_t *s
             *active++ = i;
 }
 
-void mg_gather_active_s8(int8_t *part, const int8_t *x, const int32_t *active, const mg_clamp_params *p) {
-    const int32_t count = *active++, n = p->n, c = p->c;
-    for (int32_t i = 0; i < n; i++, x += c) {
-        int32_t j = 0;
-        for (; j + 4 <= count; j += 4, part += 4) {
-            part[0] = x[active[j]], part[1] = x[active[j + 1]];
-            part[2] = x[active[j + 2]], part[3] = x[active[j + 3]];
-        }
-        for (; j < count; j++)
-            *part++ = x[active[j]];
+/* The active channels of n pixels, four at a time. */
+#define GATHER(kernel, type)                                                                                 \
+    void kernel(type *part, const type *x, const int32_t *active, const mg_clamp_params *p) {                \
+        const int32_t count = *active++, n = p->n, c = p->c;                                                 \
+        for (int32_t i = 0; i < n; i++, x += c) {                                                            \
+            int32_t j = 0;                                                                                   \
+            for (; j + 4 <= count; j += 4, part += 4) {                                                      \
+                part[0] = x[active[j]], part[1] = x[active[j + 1]];                                          \
+                part[2] = x[active[j + 2]], part[3] = x[active[j + 3]];                                      \
+            }                                                                                                \
+            for (; j < count; j++)                                                                           \
+                *part++ = x[active[j]];                                                                      \
+        }                                                                                                    \
     }
-}
 
-void mg_gather_active_dx_s16(int16_t *part, const int16_t *x, const int32_t *active,
-                             const mg_clamp_params *p) {
-    const int32_t count = *active++, n = p->n, c = p->c;
-    for (int32_t i = 0; i < n; i++, x += c) {
-        int32_t j = 0;
-        for (; j + 4 <= count; j += 4, part += 4) {
-            part[0] = x[active[j]], part[1] = x[active[j + 1]];
-            part[2] = x[active[j + 2]], part[3] = x[active[j + 3]];
-        }
-        for (; j < count; j++)
-            *part++ = x[active[j]];
-    }
-}
+GATHER(mg_gather_active_s8, int8_t)
+GATHER(mg_gather_active_dx_s16, int16_t)
+#undef GATHER
 
 void mg_conv2d_dw_dynamic_s32(int32_t *dw, const int16_t *da, const int8_t *x, const int32_t *active,
                               const mg_conv_params *p) {

@@ -56,11 +56,10 @@ void mg_sgd_partial_fp32_s8(int8_t *w, float *frac, const int32_t *dw, const flo
 
 void mg_sgd_bias_fp32_s32(int32_t *b, float *frac, const int32_t *db, const float *coef,
                           const mg_scale *da_scale, const float *lr, const mg_sgd_params *p) {
-    const int32_t most = INT32_C(1) << 30;
     const mg_rate r = mg_rate_of(da_scale, lr, p->offset);
     for (int32_t c = 0; c < p->co; c++) {
-        const int32_t moved = b[c] + carried(frac + c, (float)db[c] * mg_factor(r, coef[c]));
-        b[c] = moved > most ? most : moved < -most ? -most : moved;
+        const float step = (float)db[c] * mg_factor(r, coef[c]);
+        b[c] = mg_bounded_bias(b[c] + carried(frac + c, step));
     }
 }
 

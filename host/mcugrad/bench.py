@@ -103,9 +103,7 @@ def noise(shape: tuple[int, ...]) -> Array:
 
 
 def _step(manifest: Mapping[str, Any], board: str, elf: Path) -> dict[str, Any]:
-    names = ("input_bytes", "state_bytes", "arena_bytes")
-    sizes = (manifest["input"]["bytes"], manifest["state_bytes"], manifest["arena_bytes"])
-    expected = Expected(board, manifest["model"], manifest["hash"], **dict(zip(names, sizes, strict=True)))
+    expected = Expected.of(board, manifest)
     session = Session.connect(emulated(board, elf), boards.load(board).baud, expected, elf)
     try:
         sample = noise(tuple(manifest["input"]["shape"])).tobytes()

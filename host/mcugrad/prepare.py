@@ -44,9 +44,7 @@ class Prepared:
     @property
     def expected(self) -> Expected:
         """What the firmware must say of itself."""
-        m, fit = self.compiled.manifest, self.compiled.fit
-        sizes = (m["input"]["bytes"], m["state_bytes"], fit.arena, fit.statics)
-        return Expected(self.board.id, m["model"], m["hash"], *sizes)
+        return Expected.of(self.board.id, self.compiled.manifest, self.compiled.fit.statics)
 
     @property
     def data_crc(self) -> int:

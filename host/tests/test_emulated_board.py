@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,7 @@ def image(compiled: Compiled, folder: Path) -> Image:
 
 def session(made: Image, **other: str) -> Session:
     compiled, elf = made
-    m = compiled.manifest
-    sizes = (m["input"]["bytes"], m["state_bytes"], m["arena_bytes"], compiled.fit.statics)
-    expected = Expected(BOARD, m["model"], other.get("hash", m["hash"]), *sizes)
+    expected = replace(Expected.of(BOARD, compiled.manifest, compiled.fit.statics), **other)
     return Session.connect(emulated(BOARD, elf), boards.load(BOARD).baud, expected, elf)
 
 
@@ -120,7 +119,7 @@ def test_plan_is_the_linked_image_on_every_board(board: str, small_image: Image,
 
 def test_another_firmware_is_refused(small_image: Image) -> None:
     with pytest.raises(MismatchError, match="another model"):
-        session(small_image, hash="0" * 32)
+        session(small_image, model_hash="0" * 32)
 
 
 def test_inference_on_the_board_changes_nothing(small_image: Image) -> None:

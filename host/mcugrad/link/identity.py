@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mcugrad.errors import MismatchError
 from mcugrad.link.messages import VERSION, Message
@@ -19,6 +21,13 @@ class Expected:
     state_bytes: int
     arena_bytes: int
     static_bytes: int | None = None
+
+    @classmethod
+    def of(cls, board: str, manifest: Mapping[str, Any], static_bytes: int | None = None) -> Expected:
+        """What a board with a compiled job's image says of itself; static_bytes None: any number."""
+        m = manifest
+        sizes = (m["input"]["bytes"], m["state_bytes"], m["arena_bytes"], static_bytes)
+        return cls(board, m["model"], m["hash"], *sizes)
 
 
 class WrongFirmwareError(MismatchError):

@@ -51,12 +51,10 @@ def counted(compiled: Compiled, board: str, probes: Sequence[Probe], folder: Pat
     """
     elf = build(board, write(compiled.emitted, folder / "gen"), folder)
     space = size(elf, boards.load(board))
-    m = compiled.manifest
-    sizes = (m["input"]["bytes"], m["state_bytes"], m["arena_bytes"], compiled.fit.statics)
-    expected = Expected(board, m["model"], m["hash"], *sizes)
+    expected = Expected.of(board, compiled.manifest, compiled.fit.statics)
     session = Session.connect(emulated(board, elf), boards.load(board).baud, expected, elf)
     try:
-        taken = [_take(session, i, probe, m["feeds"]) for i, probe in enumerate(probes)]
+        taken = [_take(session, i, probe, compiled.manifest["feeds"]) for i, probe in enumerate(probes)]
         deepest = session.control({"cmd": "counters"})["stack"]["bytes"]
     finally:
         session.close()

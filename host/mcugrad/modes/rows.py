@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
+from mcugrad import records
 from mcugrad.config import Job
 
 COLUMNS = ("scheme", "lr", "before", "after", "board", "statics", "arena", "stack", "RAM", "instructions")
@@ -112,8 +113,7 @@ class Rows:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        lines = path.read_text().splitlines() if path.is_file() else []
-        self._found = {self._key(e["setting"]): _mode(e["row"]) for e in map(json.loads, lines)}
+        self._found = {self._key(e["setting"]): _mode(e["row"]) for e in records.read(path)}
 
     @classmethod
     def of(cls, job: Job, folder: Path) -> Rows:
@@ -123,13 +123,8 @@ class Rows:
         return self._found.get(self._key(asdict(setting)))
 
     def add(self, setting: Setting, row: Mode) -> Mode:
-        """The line is there as a whole or not at all."""
         self._found[self._key(asdict(setting))] = row
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        before = self.path.read_text() if self.path.is_file() else ""
-        part = self.path.with_suffix(".part")
-        part.write_text(before + json.dumps({"setting": asdict(setting), "row": asdict(row)}) + "\n")
-        part.replace(self.path)
+        records.append(self.path, {"setting": asdict(setting), "row": asdict(row)})
         return row
 
     def write(self, text: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from mcugrad.ir.graph import Array
 from mcugrad.pipeline import Compiled
 from mcugrad.sources.source import Samples, Split
 from mcugrad.train import order, rate
+from mcugrad.tuning import Score, climbed
 
 VALIDATION = 5  # every fifth training image judges the learning rate
 PROBES = 5  # steps of a training that the board takes too
@@ -68,14 +69,14 @@ class Trainer:
         judges = np.arange(len(self._train)) % VALIDATION == 0
         learn, held_out = self._train.some(~judges), self._train.some(judges)
 
-        def score(lr: float) -> float:
+        def score(lr: float) -> Score:
             reached = self._run(learn, held_out, lr, f"lr {lr:g}")
             self._console.print(
                 f"  lr {lr:g}: {'diverged' if reached is None else f'{reached:.1%}'} (validation)"
             )
-            return -1.0 if reached is None else reached
+            return () if reached is None else (reached,)
 
-        return climbed(rates, score)
+        return climbed(rates, score, CLIMB)
 
     def train(self, lr: float) -> tuple[float, float | None, list[Probe]]:
         """Held-out accuracy before and after (None: diverged), and the steps that a board shall take."""
@@ -113,19 +114,3 @@ class Trainer:
         results = [(label, self._model.forward_from(front, label)) for front, label in pairs]
         loss = math.fsum(r.loss for _, r in results) / len(results)
         return sum(label == r.predicted for label, r in results) / len(results), loss
-
-
-def climbed(rates: Sequence[float], score: Callable[[float], float]) -> float:
-    """The best of the rates; while it is the smallest or the largest, one more beyond it is tried.
-
-    Of equal ones the smaller.
-    """
-    tried = {lr: score(lr) for lr in sorted(rates)}
-    factor = (max(rates) / min(rates)) ** (1 / max(1, len(rates) - 1)) if len(rates) > 1 else 1.0
-    for _ in range(CLIMB if factor > 1 else 0):
-        best = max(sorted(tried), key=lambda lr: tried[lr])
-        if min(tried) < best < max(tried):
-            break
-        beyond = float(f"{best * factor if best == max(tried) else best / factor:.2g}")
-        tried[beyond] = score(beyond)
-    return max(sorted(tried), key=lambda lr: tried[lr])

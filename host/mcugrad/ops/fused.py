@@ -54,14 +54,9 @@ class Pair:
         return da.size * w.size // w.shape[0]
 
 
-PAIRS = tuple(
-    Pair(gradient.__name__, applied.__name__)
-    for gradient, applied in (
-        (conv.conv2d_dw, update.sgd),
-        (conv.conv2d_dw, update.sgd_int8),
-        (conv.conv2d_dw, update.sgd_fp32),
-        (dynamic.conv2d_dw_dynamic, dynamic.sgd_dynamic),
-    )
+PAIRS = (
+    *(Pair(conv.conv2d_dw.__name__, f"sgd{mode}") for mode in update.MODES),
+    Pair(dynamic.conv2d_dw_dynamic.__name__, dynamic.sgd_dynamic.__name__),
 )
 
 

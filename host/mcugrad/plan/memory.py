@@ -140,7 +140,7 @@ class Lifetimes:
         return list(self.made.values())
 
     def _define(self, value: Value, i: int, node: Node | None) -> None:
-        source = node.ins[0] if node and ops.get(node.op).inplace else ""
+        source = node.ins[0] if node and ops.get(node.op).inplace and value.name == node.outs[0] else ""
         if self._passes(source, value, i):
             home = self.made[self.owner[source]]
             buffer = self._whole(value, i, node)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from mcugrad.plan.arena import Buffer, rounded
@@ -18,23 +18,29 @@ def pack(buffers: list[Buffer], bound: int) -> list[Buffer]:
         lambda b: (-b.size * b.alive.bit_count(), b.first),
         lambda b: (b.start, -b.size),
     ]
-    conflicts, best, lowest = _conflicts(buffers), dict[int, int](), 0
+    best = min(_layouts(buffers, keys, bound), key=lambda offsets: _end(buffers, offsets), default={})
+    return [replace(buffers[i], offset=offset) for i, offset in best.items()]
+
+
+def _layouts(
+    buffers: list[Buffer], keys: list[Callable[[Buffer], tuple[int, ...]]], bound: int
+) -> Iterator[dict[int, int]]:
+    """Offsets by buffer, tried until none can be better."""
+    conflicts = _conflicts(buffers)
     for key in keys:
         queue = sorted(range(len(buffers)), key=lambda i: (key(buffers[i]), buffers[i].values))
         for _ in range(TRIES):
             offsets = _lay(queue, conflicts)
-            ends = {i: offset + buffers[i].size for i, offset in offsets.items()}
-            top = rounded(max(ends.values(), default=0))
-            if not best or top < lowest:
-                best, lowest = offsets, top
-            if lowest <= bound:
-                break
-            highest = max(queue, key=lambda i: ends[i])
+            yield offsets
+            if _end(buffers, offsets) <= bound:
+                return
+            highest = max(queue, key=lambda i: offsets[i] + buffers[i].size)
             queue.remove(highest)
             queue.insert(0, highest)
-        if lowest <= bound:
-            break
-    return [replace(buffers[i], offset=offset) for i, offset in best.items()]
+
+
+def _end(buffers: list[Buffer], offsets: Mapping[int, int]) -> int:
+    return rounded(max((offset + buffers[i].size for i, offset in offsets.items()), default=0))
 
 
 def _conflicts(buffers: list[Buffer]) -> list[list[tuple[int, int, int]]]:

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mcugrad import records
 from mcugrad.errors import UserError
 from mcugrad.frontend import models
 from mcugrad.passes.schemes import Scheme
-from mcugrad.search import records
+from mcugrad.records import Record
 from mcugrad.search.gains import CLASSES, HEAD, SHARES, Tell, Training
-from mcugrad.search.records import Record
 from mcugrad.search.short import Short, earliest
 
 BIAS_POINTS = 14  # of the grid of k over the whole network; gains between them are interpolated

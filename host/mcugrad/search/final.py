@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from mcugrad import records
 from mcugrad.errors import UserError
 from mcugrad.frontend import models
-from mcugrad.search import records
 from mcugrad.search.gains import CLASSES, Tell, Training
 from mcugrad.search.short import Short, earliest
 

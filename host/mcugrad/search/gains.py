@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mcugrad import records
 from mcugrad.errors import UserError
 from mcugrad.passes.schemes import Scheme, parse_scheme
-from mcugrad.search import records
-from mcugrad.search.records import Record
+from mcugrad.records import Record
 
 Tell = Callable[[str], None]
 SHARES = [Fraction(1, n) for n in (8, 4, 2, 1)]

@@ -14,19 +14,18 @@ import torch
 
 from mcugrad import pipeline
 from mcugrad.config import TrainSection
+from mcugrad.divergence import Divergence
 from mcugrad.frontend import models
 from mcugrad.ir import Graph
 from mcugrad.ir.graph import Array
 from mcugrad.passes.schemes import Scheme, convolutions, scheme_for
 from mcugrad.search.gains import Training
 from mcugrad.sources import Samples, open_source
-from mcugrad.study.images import Part, past_front
+from mcugrad.study.images import Part, past_front, validating
 from mcugrad.train import order, rate
 from mcugrad.twin import Twin
+from mcugrad.twin.batches import cached, judged
 from mcugrad.twin.front import split
-
-TOGETHER = 16  # images judged at once: small enough for the cache
-VALIDATION = 5  # every fifth training image judges
 
 
 class Short:
@@ -56,26 +55,26 @@ class Short:
         front, rest = split(make(forward, scheme))
         train, held_out = self._parts(front, judge)
         twin = Twin(rest, gradients=self.training.gradients)
-        finite = self._fit(twin, train, lr, seed)
+        diverged = self._fit(twin, train, lr, seed, Divergence(self._classes, _judged(twin, held_out)[1]))
         accuracy, loss = _judged(twin, held_out)
         figures = {"accuracy": accuracy, "loss": loss if math.isfinite(loss) else None}
         seconds = round(time.monotonic() - began, 1)
-        return {**figures, "diverged": not (finite and math.isfinite(loss)), "seconds": seconds}
+        return {**figures, "diverged": diverged or not math.isfinite(loss), "seconds": seconds}
 
     def _forward(self, seed: int) -> Graph:
         return models.load(self.training.model, self._classes, seed)
 
-    def _fit(self, twin: Twin, part: Part, lr: float, seed: int) -> bool:
-        """Whether all losses were finite; it stops at the first that is not."""
+    def _fit(self, twin: Twin, part: Part, lr: float, seed: int, watch: Divergence) -> bool:
+        """Whether it diverged; it stops there."""
         epochs, batch, count = self.training.epochs, self.training.batch, len(part.labels)
         steps, plan = math.ceil(count / batch), TrainSection(epochs=epochs, lr=lr)
         for step in range(epochs * steps):
             epoch, place = divmod(step, steps)
             chosen = np.array(order(seed, epoch, count)[place * batch : (place + 1) * batch])
             losses, _ = twin.step(*part.take(chosen), rate(step + 1, epochs * steps, plan))
-            if not np.isfinite(losses).all():
-                return False
-        return True
+            if watch.at(float(losses.mean())):
+                return True
+        return False
 
     def _parts(self, front: Graph, judge: str) -> tuple[Part, Part]:
         """Samples past a scheme's own front, which goes further than the common one; the last is kept."""
@@ -86,7 +85,7 @@ class Short:
         parts.setdefault("train", _beyond(beyond, self._train))
         if judge == "test":
             return parts["train"], parts.setdefault("test", _beyond(beyond, self._tests()))
-        held_out = np.arange(len(parts["train"].labels)) % VALIDATION == VALIDATION - 1
+        held_out = validating(len(parts["train"]))
         return _part(parts["train"], ~held_out), _part(parts["train"], held_out)
 
     def _tests(self) -> Part:
@@ -124,10 +123,7 @@ def _pruned(front: Graph, have: Mapping[str, Array]) -> Graph:
 
 
 def _beyond(graph: Graph, part: Part) -> Part:
-    twin, count = Twin(graph), len(part.labels)
-    cuts = (np.arange(i, min(i + TOGETHER, count)) for i in range(0, count, TOGETHER))
-    found = [twin.infer(part.take(cut)[0]) for cut in cuts]
-    return Part({name: np.concatenate([f[name] for f in found]) for name in graph.outputs}, part.labels)
+    return Part(cached(graph, part.inputs), part.labels)
 
 
 def _part(part: Part, mask: Array) -> Part:
@@ -137,9 +133,5 @@ def _part(part: Part, mask: Array) -> Part:
 
 def _judged(twin: Twin, part: Part) -> tuple[float, float]:
     """Accuracy and mean loss."""
-    count, right, total = len(part.labels), 0, 0.0
-    for i in range(0, count, TOGETHER):
-        rows, labels = part.take(np.arange(i, min(i + TOGETHER, count)))
-        losses, predicted = twin.forward(rows, labels)
-        right, total = right + int((predicted == labels).sum()), total + float(losses.sum(dtype=np.float64))
-    return right / count, total / count
+    losses, predicted = judged(twin, part.inputs, part.labels)
+    return float((predicted == part.labels).mean()), float(losses.mean(dtype=np.float64))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mcugrad import pipeline
+from mcugrad import pipeline, records
 from mcugrad.config import Update
 from mcugrad.frontend import models
 from mcugrad.ir import Graph
 from mcugrad.passes.schemes import analytic_memory, scheme_for
 
-RESULTS = "results.jsonl"
+FILE = "results.jsonl"
 
 
 @dataclass(frozen=True)
@@ -69,22 +68,14 @@ class Results:
 
     def all(self) -> list[dict[str, Any]]:
         """Every whole line, its case as a Case."""
-        found = []
-        for line in self.path.read_text().splitlines() if self.path.is_file() else []:
-            try:
-                result = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            about = result["case"]
-            found.append(result | {"case": Case(**about | {"epochs": tuple(about["epochs"])})})
-        return found
+        return [{**line, "case": _case(line["case"])} for line in records.read(self.path)]
 
     def of(self, case: Case) -> dict[str, Any] | None:
         return next((r for r in self.all() if r["case"] == case), None)
 
     def add(self, case: Case, figures: Mapping[str, Any]) -> None:
-        """One more line, after the end of one that a kill cut off."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        torn = self.path.is_file() and self.path.read_bytes()[-1:] not in (b"", b"\n")
-        with self.path.open("a") as file:
-            file.write("\n" * torn + json.dumps({"case": asdict(case), **figures}) + "\n")
+        records.append(self.path, {"case": asdict(case), **figures})
+
+
+def _case(about: Mapping[str, Any]) -> Case:
+    return Case(**{**about, "epochs": tuple(about["epochs"])})

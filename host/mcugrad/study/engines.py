@@ -18,10 +18,10 @@ from mcugrad.ir.graph import Array
 from mcugrad.pipeline import lowered
 from mcugrad.plan.memory import plan
 from mcugrad.study.case import Case
+from mcugrad.twin.batches import judged
 from mcugrad.twin.engine import Twin, chosen
 from mcugrad.twin.front import split
 
-TOGETHER = 16  # images that the twin judges at once: small enough for the cache
 Rows = Mapping[str, Array]
 
 
@@ -88,11 +88,7 @@ class Torch:
         return self._twin.step(rows, labels, lr)[0]
 
     def judge(self, rows: Rows, labels: Array) -> tuple[Array, Array]:
-        cuts = range(TOGETHER, len(labels), TOGETHER)
-        some = [{name: data[i : i + TOGETHER] for name, data in rows.items()} for i in (0, *cuts)]
-        found = [self._twin.forward(*pair) for pair in zip(some, np.split(labels, cuts), strict=True)]
-        losses, predicted = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return losses, predicted
+        return judged(self._twin, rows, labels)
 
     def save(self) -> dict[str, Array]:
         return self._twin.state()

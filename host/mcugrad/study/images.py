@@ -15,7 +15,7 @@ from mcugrad.ir.graph import Array
 from mcugrad.paths import BUILD
 from mcugrad.sources import Samples, Split, open_source
 from mcugrad.sources.image import Shape, codes
-from mcugrad.twin.front import cached
+from mcugrad.twin.batches import cached
 
 FRONTS = BUILD / "fronts"
 
@@ -44,9 +44,15 @@ def images(source: str, shape: Shape, judge: str) -> Split:
     split = open_source(source).split(shape)
     if judge == "test":
         return split
-    fifth = np.arange(len(split.train)) % 5 == 4
+    fifth = validating(len(split.train))
     train, held = (Samples(split.train.pixels[m], split.train.labels[m]) for m in (~fifth, fifth))
     return Split(train, held, split.classes)
+
+
+def validating(count: int) -> Array:
+    """Which of the training images judge instead: every fifth; bool [count]."""
+    fifth: Array = np.arange(count) % 5 == 4
+    return fifth
 
 
 def past_front(front: Graph, samples: Samples, flip: bool) -> Part:

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from mcugrad.study import claims, plots
-from mcugrad.study.case import RESULTS, Results
+from mcugrad.study.case import FILE, Results
 from mcugrad.study.grid import BUDGETS, COLUMNS, PERSON, ROWS
 from mcugrad.study.table import JUDGED, Cell, Table, error_bar, table
 
@@ -41,7 +41,7 @@ _CHAIN = "Trained on the first source, then on the second; in brackets, the firs
 
 def write(folder: Path, budget: str) -> Path:
     """README.md and its plots, beside results.jsonl; cells that are not run yet show a dash."""
-    found = table(Results(folder / RESULTS), budget)
+    found = table(Results(folder / FILE), budget)
     parts = [_HEAD.format(budget=_budget(budget)), claims.text(found), *plots.write(folder, found)]
     parts += [_section(data, found) for data in BUDGETS[budget].epochs]
     path = folder / "README.md"

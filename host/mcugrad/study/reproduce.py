@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from functools import partial
@@ -20,12 +18,12 @@ from rich.console import Console
 from mcugrad.errors import UsageError
 from mcugrad.paths import BUILD
 from mcugrad.study import page, training
-from mcugrad.study.case import RESULTS, Case, Results
+from mcugrad.study.case import FILE, Case, Results
 from mcugrad.study.grid import BUDGETS, Strip, strips
+from mcugrad.tuning import Score, climbed
 
 KEPT = BUILD / "study"
-START, FACTOR, TRIALS = 0.004, 2.0, 6
-Score = tuple[float, float]
+RATES, CLIMB = (0.002, 0.004, 0.008), 3
 
 
 def reproduce(only: str, budget: str, workers: int, device: str, folder: Path, console: Console) -> Path:
@@ -37,7 +35,7 @@ def reproduce(only: str, budget: str, workers: int, device: str, folder: Path, c
         raise UsageError(
             f"no cell has '{only}' in its name", "--only", f"names read '{strips(budget)[0].name}'"
         )
-    out = folder / RESULTS
+    out = folder / FILE
     known = Results(out).all()
     waiting = [s for s in chosen if not s.among(known)]
     console.print(f"{len(chosen) - len(waiting)} of {len(chosen)} cells are in {out}")
@@ -72,7 +70,7 @@ def _end_with(parent: int) -> None:
 
 def _fill(strip: Strip, out: Path, device: str) -> str:
     measure = partial(measured, results=Results(out), device=device)
-    lr = best_rate(lambda rate: _score(measure(strip.trial(rate))))
+    lr = climbed(RATES, lambda rate: _score(measure(strip.trial(rate))), CLIMB)
     found = [measure(strip.case(lr, seed)) for seed in range(strip.seeds)]
     reached = ", ".join(f"{r['accuracy'][-1][-1]:.1%}" for r in found)
     return f"{strip.name}: {reached} (lr {lr:g}, {sum(r['seconds'] for r in found):.0f} s)"
@@ -88,20 +86,8 @@ def measured(case: Case, results: Results, device: str = "cpu") -> dict[str, Any
     return figures
 
 
-def best_rate(score: Callable[[float], Score], start: float = START) -> float:
-    """Climb from `start` in factors of two while the validation score rises; at most TRIALS trainings."""
-    scores = {lr: score(lr) for lr in (start, start * FACTOR, start / FACTOR)}
-    while len(scores) < TRIALS:
-        best = max(scores, key=lambda lr: scores[lr])
-        if min(scores) < best < max(scores):
-            break
-        wider = best * FACTOR if best == max(scores) else best / FACTOR
-        scores[wider] = score(wider)
-    return max(scores, key=lambda lr: scores[lr])
-
-
 def _score(figures: dict[str, Any]) -> Score:
     """Accuracy on the validation images, then loss; a diverged training is worse than any other."""
     if figures["diverged"]:
-        return -math.inf, -math.inf
+        return ()
     return figures["accuracy"][-1][-1], -figures["judged_loss"][-1][-1]

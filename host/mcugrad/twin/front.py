@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
-
 from mcugrad.ir import Graph
-from mcugrad.ir.graph import Array
 from mcugrad.plan.front import SCALARS, parted
-from mcugrad.twin.engine import Twin
 
 
 def split(graph: Graph) -> tuple[Graph, Graph]:
@@ -23,13 +18,3 @@ def split(graph: Graph) -> tuple[Graph, Graph]:
     first = replace(graph, inputs=images, outputs={name: name for name in crossing})
     second = replace(graph, inputs=(*(graph.value(name) for name in crossing), *scalars))
     return first.with_nodes(front), second.with_nodes(rest)
-
-
-def cached(front: Graph, images: Array, batch: int = 4, device: str = "cpu") -> Mapping[str, Array]:
-    """The front's outputs for int8 images [N,H,W,C], each int8 [N,...].
-
-    On a CPU small batches, which stay in its cache, are the fastest.
-    """
-    twin = Twin(front, device)
-    parts = [twin.infer(images[i : i + batch]) for i in range(0, len(images), batch)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in front.outputs}

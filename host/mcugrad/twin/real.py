@@ -14,7 +14,7 @@ from mcugrad.twin import sums
 from mcugrad.twin.backward import spread
 from mcugrad.twin.fixed import clamp8
 from mcugrad.twin.forward import dequantise
-from mcugrad.twin.update import UNIT, Moved, Smoothing
+from mcugrad.twin.update import UNIT, Moved, mode
 
 
 def linear(x: Tensor, w: Tensor, b: Tensor, *, zero: int, scale: float, **_: Any) -> tuple[Tensor]:
@@ -78,63 +78,20 @@ def conv2d_db(da: Tensor, **_: Any) -> tuple[Tensor]:
     return (da.sum((1, 2)),)
 
 
-def sgd_fp32(
-    w: Tensor,
-    frac: Tensor,
-    dw: Tensor,
-    coef: Tensor,
-    da_scale: Tensor,
-    lr: Tensor,
-    *,
-    inner: int,
-    smoothing: Smoothing,
-    **_: Any,
-) -> Moved:
-    own = coef if inner else coef.reshape(-1, *[1] * (dw.ndim - 2))
-    moved, rest = _carried(w, frac, dw, smoothing, lr * own)
+def weight(w: Tensor, frac: Tensor, u: Tensor, **_: Any) -> Moved:
+    moved, rest = bias(w, frac, u)
     plane = clamp8(moved)
     return plane, torch.where(moved == plane, rest, 0.0)
 
 
-def sgd_partial_fp32(
-    w: Tensor,
-    frac: Tensor,
-    dw: Tensor,
-    coef: Tensor,
-    da_scale: Tensor,
-    lr: Tensor,
-    index: Tensor,
-    *,
-    inner: int,
-    smoothing: Smoothing,
-    **_: Any,
-) -> Moved:
-    own = coef[index] if inner else coef
-    part, frac = sgd_fp32(w[..., index], frac, dw, own, da_scale, lr, inner=inner, smoothing=smoothing)
-    return w.index_copy(-1, index, part), frac
-
-
-def sgd_bias_fp32(
-    b: Tensor,
-    frac: Tensor,
-    db: Tensor,
-    coef: Tensor,
-    da_scale: Tensor,
-    lr: Tensor,
-    *,
-    smoothing: Smoothing,
-    **_: Any,
-) -> Moved:
-    return _carried(b, frac, db, smoothing, lr * coef)
-
-
-def _carried(
-    w: Tensor, frac: Tensor, dw: Tensor, smoothing: Smoothing, rate: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The step in 1/256 taken from w + frac / 256, unbounded."""
-    v = frac - smoothing(0, (dw.mean(0) if len(dw) > 1 else dw[0]) * rate)
+def bias(b: Tensor, frac: Tensor, u: Tensor, **_: Any) -> Moved:
+    v = frac - u
     carry = (v * (1 / UNIT)).round_()
-    return w + carry, v - carry * UNIT
+    return b + carry, v - carry * UNIT
+
+
+def step(dw: Tensor, coef: Tensor, da_scale: Tensor, lr: Tensor, offset: int) -> Tensor:
+    return (dw.mean(0) if len(dw) > 1 else dw[0]) * (lr * coef)
 
 
 REAL: dict[str, Any] = {
@@ -153,8 +110,5 @@ REAL: dict[str, Any] = {
         conv2d_dw,
         depthwise_conv2d_dw,
         conv2d_db,
-        sgd_fp32,
-        sgd_partial_fp32,
-        sgd_bias_fp32,
     )
-}
+} | mode("_fp32", weight, bias, step, step)

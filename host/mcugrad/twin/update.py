@@ -6,6 +6,7 @@ The modes are those of ops/update.py, told apart by the op.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from mcugrad.twin.forward import dequantise
 UNIT = 1 << FRACTION_BITS
 Smoothing = Callable[[int, Tensor], Tensor]  # of the step of the op's first or second operand
 Moved = tuple[Tensor, ...]
+Move = Callable[..., Moved]  # integers, what is kept beside them, step -> both, moved
+Step = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]  # dw, coef, da_scale, lr, offset
 
 
 class Velocity:
@@ -41,7 +44,17 @@ class Velocity:
         self.kept |= self._next
 
 
-def _weight(whole: Callable[..., Moved], finer: int = 1) -> tuple[Callable[..., Moved], ...]:
+def mode(suffix: str, weight: Move, bias: Move, weight_step: Step, bias_step: Step) -> dict[str, Move]:
+    """The three ops of an update mode; a step says how far to go in 1/256 of the plane's unit, or finer."""
+    whole, partly = _weight(weight, weight_step)
+    return {
+        f"sgd{suffix}": whole,
+        f"sgd_partial{suffix}": partly,
+        f"sgd_bias{suffix}": _bias(bias, bias_step),
+    }
+
+
+def _weight(move: Move, step: Step) -> tuple[Move, Move]:
     """An update of all weights, and of those along the last axis that an index lists."""
 
     def sgd(
@@ -58,7 +71,7 @@ def _weight(whole: Callable[..., Moved], finer: int = 1) -> tuple[Callable[..., 
         **attrs: Any,
     ) -> Moved:
         own = coef if inner else coef.reshape(-1, *[1] * (dw.ndim - 2))
-        return whole(w, kept, smoothing(0, _step(dw, own, da_scale, lr, offset, finer)), **attrs)
+        return move(w, kept, smoothing(0, step(dw, own, da_scale, lr, offset)), **attrs)
 
     def sgd_partial(
         w: Tensor,
@@ -81,7 +94,7 @@ def _weight(whole: Callable[..., Moved], finer: int = 1) -> tuple[Callable[..., 
     return sgd, sgd_partial
 
 
-def _bias(whole: Callable[..., Moved]) -> Callable[..., Moved]:
+def _bias(move: Move, step: Step) -> Move:
     def sgd_bias(
         b: Tensor,
         kept: Tensor,
@@ -94,14 +107,14 @@ def _bias(whole: Callable[..., Moved]) -> Callable[..., Moved]:
         smoothing: Smoothing,
         **attrs: Any,
     ) -> Moved:
-        b, *others = whole(b, kept, smoothing(0, _step(db, coef, da_scale, lr, offset)), **attrs)
+        b, *others = move(b, kept, smoothing(0, step(db, coef, da_scale, lr, offset)), **attrs)
         return b.clamp(-BIAS_MAX, BIAS_MAX), *others
 
     return sgd_bias
 
 
 def _step(dw: Tensor, coef: Tensor, da_scale: Tensor, lr: Tensor, offset: int, finer: int = 1) -> Tensor:
-    """How far to go in 1/256 of the plane's unit or finer, float32: the mean over all samples' exponents."""
+    """The mean over all samples' exponents, float32."""
     exp = da_scale[:, EXP] + offset
     top = exp.amax()
     mean = (dw * wide(fixed.pow2_double(exp - top), dw)).mean(0)
@@ -169,17 +182,10 @@ def count_steps(steps: Tensor, **_: Any) -> Moved:
     return ((steps + 2**31 + 1).remainder(2**32) - 2**31,)
 
 
-def _updates() -> dict[str, Callable[..., Moved]]:
-    modes = {
-        "": (*_weight(weight_8_8), _bias(bias_8_8)),
-        "_int8": (*_weight(weight_int8, FINER), _bias(bias_int8)),
-        "_fp32": (*_weight(weight_fp32), _bias(bias_fp32)),
-    }
-    names = ("sgd", "sgd_partial", "sgd_bias")
-    return {n + mode: op for mode, ops in modes.items() for n, op in zip(names, ops, strict=True)}
-
-
-UPDATE: dict[str, Callable[..., Moved]] = _updates() | {
+UPDATE: dict[str, Move] = {
+    **mode("", weight_8_8, bias_8_8, _step, _step),
+    **mode("_int8", weight_int8, bias_int8, partial(_step, finer=FINER), _step),
+    **mode("_fp32", weight_fp32, bias_fp32, _step, _step),
     "linear_sgd": linear_sgd,
     "count_steps": count_steps,
 }

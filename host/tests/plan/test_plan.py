@@ -9,6 +9,8 @@ import pytest
 
 from mcugrad import boards
 from mcugrad.errors import InternalError, OutOfMemoryError
+from mcugrad.ir import Builder, DType, Value
+from mcugrad.ops.op import OPS
 from mcugrad.pipeline import training_graph
 from mcugrad.plan.check import check
 from mcugrad.plan.fit import fit
@@ -79,6 +81,19 @@ def _reader_before(order: list, update: int) -> int:  # type: ignore[type-arg]
     weight = order[update].ins[0]
     found = [k for k in range(update) if order[k].op.endswith("_dx") and weight in order[k].ins]
     return found[0] if found else 0
+
+
+def test_only_the_first_output_takes_the_operands_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two outputs of one size would otherwise lie on each other."""
+    twice = replace(OPS["clamp_dx"], name="twice", outs=OPS["clamp_dx"].outs * 2)
+    monkeypatch.setitem(OPS, "twice", twice)
+    b = Builder("twice")
+    x = b.input("x", DType.S16, (4, 4, 2))
+    outs = [Value(name, DType.S16, (4, 4, 2)) for name in ("first", "second")]
+    b.node("twice", "layer", outs, [x])
+    graph = b.build()
+    offsets = place(graph, graph.nodes).offsets
+    assert offsets["first"] == offsets["x"] != offsets["second"]
 
 
 @pytest.mark.parametrize("board", boards.known())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mcugrad.search import records
+from mcugrad import records
 
 LOSSES = {"0": 2.0, "3": 1.8, "6": 1.7}
 LOSSES |= {f"0 9:{s}": 2.0 - g for s, g in {"1/8": 0.1, "1/4": 0.2, "1/2": 0.25, "1": 0.3}.items()}

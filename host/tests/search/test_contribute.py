@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from mcugrad import records
 from mcugrad.errors import UserError
 from mcugrad.frontend import models
 from mcugrad.passes.schemes import Scheme, convolutions, parse_scheme
-from mcugrad.search import records
 from mcugrad.search.contribute import Analysis, cells, contribute, layers
 from mcugrad.search.gains import Gains, Training
 from mcugrad.search.short import Short, earliest
@@ -58,6 +58,8 @@ def test_where_the_common_front_ends_changes_no_figure() -> None:
 def test_training_a_layer_lowers_the_loss_on_images_not_trained_on() -> None:
     short = Short(Training(samples=200, epochs=2), 9)
     assert short.run("9 9:1 12:1 15:1", 0.05, 0)["loss"] < short.run("0", 0.05, 0)["loss"]
+    wild = short.run("9 9:1 12:1", 10, 0)
+    assert wild["diverged"] and wild["loss"], "finite, but more than ten times that of guessing"
 
 
 def test_integer_gradients_and_divergence() -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from mcugrad.errors import UsageError
 from mcugrad.study import page, reproduce, training
-from mcugrad.study.case import RESULTS, Case, Results
+from mcugrad.study.case import FILE, Case, Results
 from mcugrad.study.grid import BUDGETS, COLUMNS, DEVICE, NO_QAS, SIMULATED, Strip, strips
 from mcugrad.study.table import error_bar
 
@@ -24,18 +24,6 @@ def figures(case: Case, accuracy: float) -> dict[str, Any]:
     return shown | {"loss": [1.0], "diverged": False, "seconds": 1.0, "extra_bytes": 99 * 1024}
 
 
-@pytest.mark.parametrize("best", [0.0005, 0.001, 0.004, 0.016, 0.032])
-def test_the_best_rate_is_climbed_to(best: float) -> None:
-    tried: list[float] = []
-
-    def score(lr: float) -> tuple[float, float]:
-        tried.append(lr)
-        return -abs(lr / best - best / lr), 0.0
-
-    assert reproduce.best_rate(score) == best
-    assert len(set(tried)) == len(tried) <= reproduce.TRIALS
-
-
 def test_a_cell_is_tuned_on_validation_images_and_run_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -46,19 +34,19 @@ def test_a_cell_is_tuned_on_validation_images_and_run_once(
         return figures(case, 0.8 - abs(case.lr - 0.002))
 
     monkeypatch.setattr(training, "run", run)
-    told = reproduce._fill(STRIP, tmp_path / RESULTS, "cpu")
+    told = reproduce._fill(STRIP, tmp_path / FILE, "cpu")
     assert "79.8%" not in told and "80.0%, 80.0%, 80.0%" in told
     finals = [case for case in ran if case.judge == "test"]
     assert finals == [STRIP.case(0.002, seed) for seed in range(3)]
     assert {case.data for case in ran if case.judge == "validation"} == {"vww_voc07"}
     count = len(ran)
-    reproduce._fill(STRIP, tmp_path / RESULTS, "cpu")
+    reproduce._fill(STRIP, tmp_path / FILE, "cpu")
     assert len(ran) == count
-    assert STRIP.among(Results(tmp_path / RESULTS).all())
+    assert STRIP.among(Results(tmp_path / FILE).all())
 
 
 def test_a_torn_line_does_not_count(tmp_path: Path) -> None:
-    results = Results(tmp_path / RESULTS)
+    results = Results(tmp_path / FILE)
     results.add(Case(), figures(Case(), 0.5))
     with results.path.open("a") as file:
         file.write('{"case": {"model": "digits')
@@ -76,7 +64,7 @@ def test_every_cell_has_a_case_and_none_two() -> None:
 
 
 def test_the_page_shows_what_is_there(tmp_path: Path) -> None:
-    results = Results(tmp_path / RESULTS)
+    results = Results(tmp_path / FILE)
     reached = {DEVICE: 0.80, SIMULATED: 0.81, NO_QAS: 0.75}
     for strip in strips("short"):
         if strip.data == "flowers102" and strip.column in reached:
