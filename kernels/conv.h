@@ -46,7 +46,9 @@ void mg_clamp_dx_s16(int16_t *da, const int16_t *dy, const uint8_t *mask, const 
                      const mg_clamp_params *p);
 
 /* Input gradient: sum of da * w, renormalised by what dx_scale expects, which then learns from this step.
- * At most 1022 products a sum. */
+ * At most 1022 products a sum. Depthwise with at most 256 pixels of da and 24 columns of dx: dx may lie over
+ * da so that both end at one address, if each row of da is one that dx has needed when dx comes to it
+ * (ops/conv.py); so must the variants. */
 void mg_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
                       mg_scale *dx_scale, const mg_conv_params *p);
 void mg_depthwise_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,

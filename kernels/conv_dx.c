@@ -4,8 +4,8 @@
 #include "geometry.h"
 #include "requant.h"
 
-/* Channels gathered at once: their sums live on the stack. */
-enum { BLOCK = 32 };
+/* Channels gathered at once: their sums live on the stack; and pixels of one channel that are kept there. */
+enum { BLOCK = 32, PLANE = 256 };
 
 /* Eight elements, one byte of mask. */
 static void clamp8(int16_t *da, const int16_t *dy, uint32_t bits, const int32_t *m) {
@@ -37,40 +37,63 @@ static void mix(int32_t *acc, const int16_t *da, const int8_t *w, int32_t n, int
             acc[i] += da[c] * w[i];
 }
 
-static void multiply(int32_t *acc, const int16_t *da, const int8_t *w, int32_t n) {
-    for (int32_t i = 0; i < n; i++)
-        acc[i] += da[i] * w[i];
-}
-
 /* n sums of input pixel (y, x), channels `from` on. */
 static void gather(int32_t *acc, const int16_t *da, const int8_t *w, int32_t from, int32_t n, int32_t y,
-                   int32_t x, int depthwise, const mg_conv_params *p) {
+                   int32_t x, const mg_conv_params *p) {
     int32_t per_channel = p->kernel_h * p->kernel_w * p->in_c;
     memset(acc, 0, BLOCK * sizeof *acc);
     for (int32_t ky = 0; ky < p->kernel_h; ky++)
         for (int32_t kx = 0; kx < p->kernel_w; kx++) {
             int32_t oy = mg_reader(y, ky, p->out_h, p), ox = mg_reader(x, kx, p->out_w, p);
-            const int8_t *tap = w + (ky * p->kernel_w + kx) * p->in_c + from;
-            if (oy < 0 || ox < 0)
-                continue;
-            if (depthwise)
-                multiply(acc, da + mg_out_at(oy, ox, p) + from, tap, n);
-            else
-                mix(acc, da + mg_out_at(oy, ox, p), tap, n, per_channel, p);
+            if (oy >= 0 && ox >= 0)
+                mix(acc, da + mg_out_at(oy, ox, p), w + (ky * p->kernel_w + kx) * p->in_c + from, n,
+                    per_channel, p);
         }
 }
 
 static void input_gradient(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
-                           mg_scale *dx_scale, int depthwise, const mg_conv_params *p) {
+                           mg_scale *dx_scale, const mg_conv_params *p) {
     int32_t acc[BLOCK], exp = da_scale->exp + p->offset;
     mg_renorm r = mg_renorm_start(dx_scale, da_scale->bits);
     for (int32_t i = 0; i < p->in_h * p->in_w; i++)
         for (int32_t from = 0; from < p->in_c; from += BLOCK) {
             int32_t n = mg_min(BLOCK, p->in_c - from);
-            gather(acc, da, w, from, n, i / p->in_w, i % p->in_w, depthwise, p);
+            gather(acc, da, w, from, n, i / p->in_w, i % p->in_w, p);
             for (int32_t c = 0; c < n; c++)
                 *dx++ = mg_renorm_one(&r, acc[c]);
         }
+    mg_renorm_end(&r, dx_scale, exp);
+}
+
+/* The sum of input pixel (y, x) of one channel; da: pixels `step` apart. */
+static int32_t gather_channel(const int16_t *da, int32_t step, const int8_t *w, int32_t y, int32_t x,
+                              const mg_conv_params *p) {
+    int32_t acc = 0;
+    for (int32_t ky = 0; ky < p->kernel_h; ky++)
+        for (int32_t kx = 0; kx < p->kernel_w; kx++) {
+            int32_t oy = mg_reader(y, ky, p->out_h, p), ox = mg_reader(x, kx, p->out_w, p);
+            if (oy >= 0 && ox >= 0)
+                acc += da[(oy * p->out_w + ox) * step] * w[(ky * p->kernel_w + kx) * p->in_c];
+        }
+    return acc;
+}
+
+/* Channel by channel, each copied first where it is small: dx may then lie over da. */
+static void depthwise_gradient(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
+                               mg_scale *dx_scale, const mg_conv_params *p) {
+    const int32_t pixels = p->out_h * p->out_w, exp = da_scale->exp + p->offset;
+    int16_t plane[PLANE];
+    mg_renorm r = mg_renorm_start(dx_scale, da_scale->bits);
+    for (int32_t c = 0; c < p->in_c; c++) {
+        for (int32_t i = 0; pixels <= PLANE && i < pixels; i++)
+            plane[i] = da[i * p->out_c + c];
+        for (int32_t i = 0; i < p->in_h * p->in_w; i++) {
+            const int16_t *from = pixels <= PLANE ? plane : da + c;
+            int32_t step = pixels <= PLANE ? 1 : p->out_c;
+            int32_t acc = gather_channel(from, step, w + c, i / p->in_w, i % p->in_w, p);
+            dx[i * p->in_c + c] = mg_renorm_one(&r, acc);
+        }
+    }
     mg_renorm_end(&r, dx_scale, exp);
 }
 
@@ -84,7 +107,7 @@ void mg_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_
     if (MG_FAST && mg_pointwise(p) && fits)
         mg_conv2d_dx_s16__1x1(dx, da, w, da_scale, dx_scale, p);
     else
-        input_gradient(dx, da, w, da_scale, dx_scale, 0, p);
+        input_gradient(dx, da, w, da_scale, dx_scale, p);
 }
 
 void mg_depthwise_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
@@ -94,5 +117,5 @@ void mg_depthwise_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w,
     else if (MG_FAST && mg_usual_depthwise(p))
         mg_depthwise_conv2d_dx_s16__4(dx, da, w, da_scale, dx_scale, p);
     else
-        input_gradient(dx, da, w, da_scale, dx_scale, 1, p);
+        depthwise_gradient(dx, da, w, da_scale, dx_scale, p);
 }

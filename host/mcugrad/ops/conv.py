@@ -10,7 +10,17 @@ import numpy as np
 from mcugrad.ir import DType, Node, ScaleRef, Value
 from mcugrad.ir.graph import Array
 from mcugrad.ops import fixed
-from mcugrad.ops.op import Attrs, Fields, Gradients, Shapes, gradient_multiplier, register, shifted
+from mcugrad.ops.op import (
+    Attrs,
+    Fields,
+    Gradients,
+    Place,
+    Shapes,
+    gradient_multiplier,
+    over,
+    register,
+    shifted,
+)
 
 
 def windows(x: Array, kernel: tuple[int, int], stride: int, pad: int) -> Array:
@@ -128,6 +138,18 @@ def _gradient(depthwise: bool, g: Gradients, node: Node) -> None:
         _input_gradient(node.op, g, node, da_value)
 
 
+PLANE, WIDEST = 256, 24  # pixels of da, columns of dx: what the kernels take in place
+
+
+def _depthwise_dx_place(ins: Sequence[Value], attrs: Attrs) -> Place:
+    """Behind da's last byte, if each of its rows is read before dx comes to it; channel by channel."""
+    (oh, ow), (h, w) = ins[0].shape[:2], attrs["in_shape"]
+    behind = h * w - oh * ow
+    read = (min((y + attrs["pad"]) // attrs["stride"] + 1, oh) * ow for y in range(h))
+    in_time = all((y + 1) * w - behind <= pixels for y, pixels in enumerate(read))
+    return "end" if in_time and behind >= 0 and oh * ow <= PLANE and w <= WIDEST else ""
+
+
 def _like(g: Gradients, param: str, name: str, da: Value) -> Value:
     return Value(name, DType.S32, g.value(param).shape, da.quant)
 
@@ -192,7 +214,7 @@ register(
     ins="dy:s16 mask:bits m:s32",
     params="clamp",
     phase="backward",
-    inplace=True,
+    inplace=over,
     shapes=lambda ins, a: (ins[0].shape,),
     ref=clamp_dx,
     fields=_pixels,
@@ -208,6 +230,7 @@ register(
 register(
     "depthwise_conv2d_dx",
     **INPUT,
+    inplace=_depthwise_dx_place,
     shapes=lambda ins, a: ((*a["in_shape"], ins[1].shape[2]),),
     ref=depthwise_conv2d_dx,
     fields=lambda i, o, a: _geometry(o[0].shape, i[0].shape, i[1].shape[:2], a),

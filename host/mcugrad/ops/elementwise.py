@@ -10,7 +10,7 @@ import numpy as np
 from mcugrad.ir import DType, Node, ScaleRef, Value
 from mcugrad.ir.graph import Array
 from mcugrad.ops import fixed
-from mcugrad.ops.op import Attrs, Fields, Gradients, gradient_multiplier, register, same_shape, shifted
+from mcugrad.ops.op import Attrs, Fields, Gradients, gradient_multiplier, over, register, same_shape, shifted
 
 SUM_BITS = 8  # sums are aligned with this many bits below the larger exponent
 
@@ -88,7 +88,7 @@ register(
     ins="dy:s16",
     params="scale_dx",
     phase="backward",
-    inplace=True,
+    inplace=over,
     shapes=same_shape,
     ref=scale_dx,
     fields=lambda i, o, a: _count(i, o, a) | {"m": a["m"]},
@@ -100,7 +100,7 @@ register(
     inout="dx_scale",
     params="sum_dx",
     phase="backward",
-    inplace=True,
+    inplace=over,
     shapes=same_shape,
     ref=sum_dx,
     fields=lambda i, o, a: _count(i, o, a) | {k: a[k] for k in ("offset_a", "offset_b")},

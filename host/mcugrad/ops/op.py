@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from mcugrad.ir.graph import Array
 Attrs = Mapping[str, Any]
 Shapes = tuple[tuple[int, ...], ...]
 Fields = dict[str, int | float]
+Place = Literal["", "start", "end"]
 
 
 class Gradients(Protocol):
@@ -77,6 +78,8 @@ class Op:
 
     outs, ins: operands in the C order; `inout` names the ins that it writes, `scratch` the outs whose content
     means nothing once the node has run.
+    inplace(ins, attrs): whether the first out may lie on the first operand, which is then lost: so that both
+    start, or end, at the same address; "" where it may not.
     shapes(ins, attrs): shapes of the outs. ref(*arrays, **attrs): numpy result, outs then written ins.
     fields(ins, outs, attrs): content of the C struct named by `params`.
     macs(ins, outs): multiply-accumulates. grad(g, node): appends the nodes of the gradient.
@@ -91,7 +94,7 @@ class Op:
     fields: Callable[[Sequence[Value], Sequence[Value], Attrs], Fields]
     inout: tuple[str, ...] = ()
     scratch: tuple[str, ...] = ()
-    inplace: bool = False
+    inplace: Callable[[Sequence[Value], Attrs], Place] = lambda ins, attrs: ""
     phase: str = "forward"
     macs: Callable[[Sequence[Value], Sequence[Value]], int] = lambda ins, outs: 0
     grad: Callable[[Gradients, Node], None] | None = None
@@ -121,6 +124,12 @@ def get(name: str) -> Op:
     return OPS[name]
 
 
+def shared(graph: Graph, node: Node) -> Place:
+    """How the node's first out may lie on its first operand; "" where it may not."""
+    ins = [graph.value(n) for n in node.ins]
+    return get(node.op).inplace(ins, node.attrs) if ins and node.outs else ""
+
+
 def scratch(node: Node) -> set[str]:
     """Names of the node's outs that are scratch."""
     op = get(node.op)
@@ -134,6 +143,11 @@ def scale_states(graph: Graph) -> set[str]:
 
 def same_shape(ins: Sequence[Value], attrs: Attrs) -> Shapes:
     return (ins[0].shape,)
+
+
+def over(ins: Sequence[Value], attrs: Attrs) -> Place:
+    """Element by element: in place."""
+    return "start"
 
 
 def gradient_multiplier(factors: Array) -> tuple[Array, int]:

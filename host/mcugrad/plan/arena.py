@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property, reduce
 from itertools import accumulate
+from operator import or_
 
 from mcugrad.ir import Graph
 
@@ -12,11 +14,22 @@ ALIGN = 4  # the kernels load words
 
 
 @dataclass(frozen=True)
+class Span:
+    """Bytes start to end of a buffer, at the moments (see Timeline) whose bits are set."""
+
+    alive: int
+    start: int
+    end: int
+
+    def moved(self, by: int) -> Span:
+        return Span(self.alive, self.start + by, self.end + by)
+
+
+@dataclass(frozen=True)
 class Buffer:
     """Bytes of the arena that hold one or more values (in place) from node `first` to node `last`.
 
-    alive: a bit for each moment (see Timeline) at which they do. eaten: (moment, bytes): so many at the start
-    that nothing reads from this moment on.
+    at: where in the buffer each value starts. spans: which of its bytes hold something, when.
     """
 
     offset: int
@@ -24,15 +37,25 @@ class Buffer:
     first: int
     last: int
     values: tuple[str, ...]
-    alive: int
-    eaten: tuple[tuple[int, int], ...] = ()
+    at: tuple[int, ...]
+    spans: tuple[Span, ...]
 
-    def overlaps(self, other: Buffer) -> bool:
-        return bool(self.alive & other.alive)
+    @cached_property
+    def alive(self) -> int:
+        """A bit for each moment at which it holds something."""
+        return reduce(or_, (span.alive for span in self.spans), 0)
 
-    def dead(self, moment: int) -> int:
-        """Bytes at the start that nothing reads from a moment on."""
-        return max((size for since, size in self.eaten if since <= moment), default=0)
+    def held(self, moment: int) -> int:
+        """Bytes that hold something at a moment."""
+        return sum(span.end - span.start for span in self.spans if span.alive >> moment & 1)
+
+    def joined(self, other: Buffer, at: int) -> Buffer:
+        """With a later buffer laid over it, `at` bytes behind its start."""
+        low = max(-at, 0)
+        spans = hull([*(s.moved(low) for s in self.spans), *(s.moved(low + at) for s in other.spans)])
+        places = (*(a + low for a in self.at), *(a + low + at for a in other.at))
+        size, values = max(s.end for s in spans), self.values + other.values
+        return Buffer(self.offset, size, self.first, other.last, values, places, spans)
 
     @property
     def start(self) -> int:
@@ -40,19 +63,29 @@ class Buffer:
         return (self.alive & -self.alive).bit_length() - 1
 
 
+def hull(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """One span for each moment: from the first byte that one of them holds to the last."""
+    found: dict[tuple[int, int], int] = {}
+    for new in spans:
+        rest = new.alive
+        for (start, end), alive in list(found.items()):
+            both = alive & rest
+            wider = min(start, new.start), max(end, new.end)
+            found[start, end] &= ~both
+            found[wider] = found.get(wider, 0) | both
+            rest &= ~both
+        found[new.start, new.end] = found.get((new.start, new.end), 0) | rest
+    return tuple(Span(alive, *extent) for extent, alive in found.items() if alive)
+
+
 def live_bytes(buffers: Iterable[Buffer], moments: int) -> list[int]:
     """Bytes alive at each moment."""
     change = [0] * (moments + 1)
     for b in buffers:
-        for first, last in runs(b.alive):
-            change[first] += b.size
-            change[last + 1] -= b.size
-        gone = 0
-        for moment, size in b.eaten:
-            if b.alive >> moment:
-                change[moment] -= size - gone
-                change[b.alive.bit_length()] += size - gone
-                gone = size
+        for span in b.spans:
+            for first, last in runs(span.alive):
+                change[first] += span.end - span.start
+                change[last + 1] -= span.end - span.start
     return list(accumulate(change[:-1]))
 
 

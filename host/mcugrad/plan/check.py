@@ -10,6 +10,7 @@ from mcugrad import ops
 from mcugrad.errors import InternalError
 from mcugrad.ir import DType, Graph, Node
 from mcugrad.ir.graph import Array
+from mcugrad.ops.op import shared
 from mcugrad.plan.arena import in_arena
 from mcugrad.plan.memory import Plan
 from mcugrad.plan.stream import FEED, Step, Stream
@@ -126,9 +127,15 @@ class _Arena:
         """An output may lie on an operand only where the op works in place, exactly on its first one."""
         below = set(np.unique(self._bytes(name) >> ROWS).tolist())
         for other in operands:
-            in_place = other == node.ins[0] and self.offsets[other] == self.offsets[name]
-            if self.ids[other] in below and not (in_place and ops.get(node.op).inplace):
+            if self.ids[other] in below and not (other == node.ins[0] and self._in_place(node, name)):
                 raise InternalError(f"{node.op} {node.layer} writes {name} over its own operand {other}")
+
+    def _in_place(self, node: Node, name: str) -> bool:
+        """Whether an output lies on the first operand as the op allows."""
+        place, behind = shared(self.graph, node), self.offsets[name] - self.offsets[node.ins[0]]
+        if place == "end":
+            behind += self.graph.value(name).nbytes - self.graph.value(node.ins[0]).nbytes
+        return bool(place) and name == node.outs[0] and behind == 0
 
 
 def _needed(graph: Graph, node: Node, first: int, last: int) -> tuple[int, int]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mcugrad import ops
 from mcugrad.ir import Graph, Node, Value
-from mcugrad.plan.arena import Buffer, in_arena, live_bytes, rounded
+from mcugrad.ops.op import shared
+from mcugrad.plan.arena import ALIGN, Buffer, Span, in_arena, live_bytes, rounded
 from mcugrad.plan.cuts import choose
 from mcugrad.plan.front import leading
 from mcugrad.plan.order import search
@@ -53,7 +53,7 @@ class Plan:
 
     @property
     def offsets(self) -> Mapping[str, int]:
-        return {name: b.offset for b in self.buffers for name in b.values}
+        return {name: b.offset + at for b in self.buffers for name, at in zip(b.values, b.at, strict=True)}
 
     @property
     def windows(self) -> Mapping[str, int]:
@@ -140,46 +140,55 @@ class Lifetimes:
         return list(self.made.values())
 
     def _define(self, value: Value, i: int, node: Node | None) -> None:
-        source = node.ins[0] if node and ops.get(node.op).inplace and value.name == node.outs[0] else ""
-        if self._passes(source, value, i):
-            home = self.made[self.owner[source]]
-            buffer = self._whole(value, i, node)
-            values = (*home.values, value.name)
-            merged = replace(home, last=buffer.last, values=values, alive=home.alive | buffer.alive)
-            self.owner[value.name], self.made[self.owner[source]] = self.owner[source], merged
+        at = self._over(node, value, i) if node else None
+        if node and at is not None:
+            self.owner[value.name] = owner = self.owner[node.ins[0]]
+            self.made[owner] = self.made[owner].joined(self._whole(value, i, node), at)
         else:
             self.owner[value.name] = value.name
             window = i in self.inside and value.name in self.inside[i].windows
             self.made[value.name] = self._window(value, i) if window else self._whole(value, i, node)
 
-    def _passes(self, source: str, value: Value, i: int) -> bool:
-        if source not in self.owner or self.last[source] != i:
-            return False
-        return self.graph.value(source).nbytes == value.nbytes
+    def _over(self, node: Node, value: Value, i: int) -> int | None:
+        """Where in the buffer of the node's first operand, which dies there, its first output may lie."""
+        if not node.ins or node.ins[0] not in self.owner or self.last[node.ins[0]] != i:
+            return None
+        place, source = shared(self.graph, node), node.ins[0]
+        home = self.made[self.owner[source]]
+        at = home.at[home.values.index(source)]
+        at += self.graph.value(source).nbytes - value.nbytes if place == "end" else 0
+        return at if place and value.name == node.outs[0] and at % ALIGN == 0 else None
 
     def _window(self, value: Value, i: int) -> Buffer:
         s = self.inside[i]
         size = s.windows[value.name] * row_bytes(self.graph, value.name)
         alive = sum(_ones(self._moment(s, a), self._moment(s, b)) for a, b in s.spans[value.name])
-        return Buffer(0, rounded(size), s.first, s.last, (value.name,), alive)
+        return _buffer(value, s.first, s.last, [Span(alive, 0, rounded(size))])
 
     def _whole(self, value: Value, i: int, node: Node | None) -> Buffer:
         """From its first byte written to its last one read."""
         end = max(self.last.get(value.name, i), i)
         first, last = self.timeline.begins[i], self.timeline.ends[end]
         source, reader = (self.inside.get(i) if node else None), self.inside.get(end)
-        eaten: list[tuple[int, int]] = []
+        gone = [(first, 0)]
         if source:
             first += source.spans[value.name][0][0]
         if reader and value.name in reader.eaten:
             last = self._moment(reader, reader.spans[value.name][-1][1])
             row = row_bytes(self.graph, value.name)
-            eaten = [(self._moment(reader, step), rows * row) for step, rows in reader.eaten[value.name]]
-        nodes = source.first if source else i, reader.last if reader else end
-        return Buffer(0, rounded(value.nbytes), *nodes, (value.name,), _ones(first, last), tuple(eaten))
+            gone += [(self._moment(reader, step), rows * row) for step, rows in reader.eaten[value.name]]
+        gone = [(max(moment, first), size) for moment, size in gone if moment <= last]
+        until = [moment - 1 for moment, _ in gone[1:]] + [last]
+        size = rounded(value.nbytes)
+        spans = [Span(_ones(a, b), n, size) for (a, n), b in zip(gone, until, strict=True) if a <= b]
+        return _buffer(value, source.first if source else i, reader.last if reader else end, spans)
 
     def _moment(self, s: Stream, step: int) -> int:
         return self.timeline.begins[s.first] + step
+
+
+def _buffer(value: Value, first: int, last: int, spans: Sequence[Span]) -> Buffer:
+    return Buffer(0, max(s.end for s in spans), first, last, (value.name,), (0,), tuple(spans))
 
 
 def _ones(first: int, last: int) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from mcugrad import ops
 from mcugrad.ir import Graph, Node
+from mcugrad.ops.op import shared
 from mcugrad.plan.arena import in_arena, rounded
 from mcugrad.plan.schedule import Order, dependencies
 
@@ -82,10 +83,9 @@ class _Table:
     """What a node makes and reads, by index, for states that are bit sets."""
 
     def __init__(self, graph: Graph, chain: int, front: int) -> None:
-        self.nodes, self._longest, self._front = graph.nodes, chain, front
+        self._graph, self.nodes, self._longest, self._front = graph, graph.nodes, chain, front
         self._index = {name: k for k, name in enumerate(n for n in graph.values if in_arena(graph, n))}
         self._bytes = [rounded(graph.value(n).nbytes) for n in self._index]
-        self._exact = [graph.value(n).nbytes for n in self._index]
         self._ins = [self._known(dict.fromkeys(n.ins)) for n in graph.nodes]
         self._outs = [self._known(n.outs) for n in graph.nodes]
         self._before = [sum(1 << j for j in needs) for needs in dependencies(graph)]
@@ -105,7 +105,7 @@ class _Table:
 
     def _first(self, node: Node) -> int:
         """The operand on which the node may work in place, or -1."""
-        return self._index.get(node.ins[0], -1) if node.ins and ops.get(node.op).inplace else -1
+        return self._index.get(node.ins[0], -1) if shared(self._graph, node) else -1
 
     def start(self) -> tuple[_State, int]:
         """After the forward nodes; and the least that any order needs: theirs, or one node alone."""
@@ -121,10 +121,12 @@ class _Table:
 
     def _alone(self, i: int) -> int:
         """Operands and results of one node."""
-        first, outs = self._in_place[i], self._outs[i]
-        shared = first >= 0 and outs and self._exact[first] == self._exact[outs[0]]
-        every = sum(self._bytes[k] for k in (*self._ins[i], *outs))
-        return every - (self._bytes[first] if shared else 0)
+        every = sum(self._bytes[k] for k in (*self._ins[i], *self._outs[i]))
+        return every - (self._saved(i) if self._in_place[i] >= 0 else 0)
+
+    def _saved(self, i: int) -> int:
+        """Bytes that first operand and first result of a node in place have in common."""
+        return min(self._bytes[self._in_place[i]], self._bytes[self._outs[i][0]])
 
     def _dying(self, state: _State, i: int) -> list[int]:
         left = ~(state.done | 1 << i)
@@ -132,15 +134,9 @@ class _Table:
 
     def peak(self, state: _State, i: int) -> int:
         """Bytes alive while node i runs."""
-        first, outs = self._in_place[i], self._outs[i]
-        made = sum(self._bytes[k] for k in outs)
-        if (
-            first >= 0
-            and outs
-            and self._exact[first] == self._exact[outs[0]]
-            and first in self._dying(state, i)
-        ):
-            made -= self._bytes[first]
+        made = sum(self._bytes[k] for k in self._outs[i])
+        if self._in_place[i] in self._dying(state, i):
+            made -= self._saved(i)
         return state.live + made
 
     def run(self, state: _State, i: int) -> _State:

@@ -45,16 +45,18 @@ def _end(buffers: list[Buffer], offsets: Mapping[int, int]) -> int:
 
 def _conflicts(buffers: list[Buffer]) -> list[list[tuple[int, int, int]]]:
     """For each buffer those alive with it: (which, reach, end), from the other one's offset. It may lie at or
-    below the reach, or from the end on; what of one is dead when the other comes may be overwritten."""
-    starts = [b.start for b in buffers]
+    below the reach, or from the end on."""
     return [
-        [
-            (j, o.dead(starts[i]) - b.size, o.size - b.dead(starts[j]))
-            for j, o in enumerate(buffers)
-            if j != i and b.overlaps(o)
-        ]
+        [(j, *_apart(b, o)) for j, o in enumerate(buffers) if j != i and b.alive & o.alive]
         for i, b in enumerate(buffers)
     ]
+
+
+def _apart(b: Buffer, o: Buffer) -> tuple[int, int]:
+    """How far from o's start b has to begin, at most below it, at least above: bytes that hold something at
+    the same moment never meet."""
+    pairs = [(s, t) for s in b.spans for t in o.spans if s.alive & t.alive]
+    return min(t.start - s.end for s, t in pairs), max(t.end - s.start for s, t in pairs)
 
 
 def _lay(queue: Iterable[int], conflicts: list[list[tuple[int, int, int]]]) -> dict[int, int]:

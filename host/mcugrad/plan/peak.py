@@ -64,7 +64,7 @@ def _held(graph: Graph, plan: Plan, buffer: Buffer, moment: int, frozen: set[str
     else:
         kind, hint = _kind(graph, buffer, made, read, frozen)
     first, last = (f"{n.op} {n.layer}" if n else "the host" for n in (made, read))
-    return Held(" = ".join(buffer.values), buffer.size - buffer.dead(moment), kind, first, last, hint)
+    return Held(" = ".join(buffer.values), buffer.held(moment), kind, first, last, hint)
 
 
 def _kind(graph: Graph, buffer: Buffer, made: Node | None, read: Node, frozen: set[str]) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from mcugrad import ops
 from mcugrad.hostlib import build_library
 from mcugrad.ir import Value
 from mcugrad.ir.graph import Array
-from mcugrad.ops.op import Arg, Op
+from mcugrad.ops.op import Arg, Op, Place
 from mcugrad.paths import KERNELS
 from tests.kernels import shim
 
@@ -27,7 +27,7 @@ class Operand:
     """Memory of one array, aligned to its element and no better, with guard bytes on both sides."""
 
     def __init__(self, nbytes: int, itemsize: int, data: Array | None) -> None:
-        self.start, self.stop = GUARD + itemsize, GUARD + itemsize + nbytes
+        self.start, self.stop, self.guarded = GUARD + itemsize, GUARD + itemsize + nbytes, True
         self.raw = np.full(self.stop + AFTER, FILL, np.uint8)
         assert self.raw.ctypes.data % 8 == 0
         if data is not None:
@@ -41,7 +41,18 @@ class Operand:
         return self.raw[self.start : self.stop].view(like.dtype).reshape(like.shape)
 
     def intact(self) -> bool:
-        return bool((self.raw[: self.start] == FILL).all() and (self.raw[self.stop :] == FILL).all())
+        around = [*self.raw[: self.start], *self.raw[self.stop :]]
+        return not self.guarded or all(byte == FILL for byte in around)
+
+
+def lay_over(out: Operand, first: Operand, place: Place) -> None:
+    """Have both start, or end, at one address, in the memory of the longer one."""
+    data = first.raw[first.start : first.stop].copy()
+    inner, outer = sorted((out, first), key=lambda m: m.stop - m.start)
+    size = inner.stop - inner.start
+    start = outer.stop - size if place == "end" else outer.start
+    inner.raw, inner.start, inner.stop, inner.guarded = outer.raw, start, start + size, False
+    first.raw[first.start : first.stop] = data
 
 
 class Kernels:
@@ -53,12 +64,17 @@ class Kernels:
         sources = [*sorted(KERNELS.glob("*.c")), folder / "shim.c"]
         self.lib = build_library(sources, [KERNELS], folder / "kernels.so", defines, flags)
 
-    def __call__(self, name: str, *ins: Array, drop: tuple[str, ...] = (), **attrs: Any) -> list[Array]:
-        """Outs, then written ins, of the C kernel; `drop`: optional outs passed as NULL."""
+    def __call__(
+        self, name: str, *ins: Array, drop: tuple[str, ...] = (), place: Place = "", **attrs: Any
+    ) -> list[Array]:
+        """Outs, then written ins, of the C kernel; `drop`: optional outs passed as NULL; `place`: how the
+        first out lies on the first in."""
         op = ops.get(name)
         expected = op.ref(*ins, **attrs)
         memory = [Operand(e.nbytes, e.itemsize, None) for e in expected[: len(op.outs)]]
         memory += [Operand(x.nbytes, x.itemsize, x) for x in ins]
+        if place:
+            lay_over(memory[0], memory[len(op.outs)], place)
         addresses = [m.address for m in memory]
         addresses += [0] * (len(op.ins) - len(ins))
         for i, out in enumerate(op.outs):
@@ -77,10 +93,13 @@ class Kernels:
         """Every bit of every result equals the record's numpy."""
         op = ops.get(name)
         expected = op.ref(*ins, **attrs)
-        for e, found, label in zip(expected, self(name, *ins, drop=drop, **attrs), _labels(op), strict=True):
-            if label not in drop and label not in op.scratch:
-                e = np.ascontiguousarray(e)
-                assert e.tobytes() == found.tobytes(), f"{name} {label}: expected\n{e}\nfound\n{found}"
+        values = [_value(a, x.shape) for a, x in zip(op.ins, ins, strict=False)]
+        for place in dict.fromkeys(("", op.inplace(values, attrs))):
+            found = self(name, *ins, drop=drop, place=place, **attrs)
+            for e, f, label in zip(expected, found, _labels(op), strict=True):
+                if label not in drop and label not in op.scratch:
+                    e = np.ascontiguousarray(e)
+                    assert e.tobytes() == f.tobytes(), f"{name} {label} {place}: expected\n{e}\nfound\n{f}"
 
 
 def _value(arg: Arg, shape: tuple[int, ...]) -> Value:

@@ -43,7 +43,9 @@ def broken(placed: Plan, seed: int) -> Plan:
     while True:
         i, j = rng.integers(0, len(placed.buffers), 2)
         a, b = placed.buffers[i], placed.buffers[j]
-        if i != j and a.overlaps(b) and b.offset + a.size <= placed.arena_bytes:
+        both = [(s, t) for s in a.spans for t in b.spans if s.alive & t.alive]
+        meet = any(s.start < t.end and t.start < s.end for s, t in both)
+        if i != j and meet and b.offset + a.size <= placed.arena_bytes:
             moved = replace(a, offset=b.offset)
             return replace(placed, buffers=(*placed.buffers[:i], moved, *placed.buffers[i + 1 :]))
 
