@@ -25,12 +25,14 @@ from mcugrad.ir.graph import Array
 from mcugrad.link.identity import Expected
 from mcugrad.link.ports import emulated
 from mcugrad.link.session import Session
+from mcugrad.passes.schemes import INFERENCE
 from mcugrad.paths import BUILD, ROOT
 
 BASELINES = ROOT / "host" / "tests" / "golden" / "bench.json"
 ALLOWED_RISE = 1.01
 DEFAULT = ("digits-tiny", "10kb")
-CASES = [DEFAULT, ("mcunet-5fps", "49kb")]
+MCUNET = [("mcunet-5fps", scheme) for scheme in ("49kb", "74kb", "99kb", INFERENCE)]
+CASES = [DEFAULT, *MCUNET, ("mbv2-w0.35", "99kb"), ("proxyless-w0.3", "98kb")]
 
 # Measured on an emulated Cortex-M7 by the same count: TinyEngine 47bb283, examples/tiny_training.py, -Ofast.
 PEERS: dict[str, dict[str, dict[str, Any]]] = {
@@ -107,7 +109,8 @@ def _step(manifest: Mapping[str, Any], board: str, elf: Path) -> dict[str, Any]:
     session = Session.connect(emulated(board, elf), boards.load(board).baud, expected, elf)
     try:
         sample = noise(tuple(manifest["input"]["shape"])).tobytes()
-        result = session.train(1, sample, 3 % manifest["classes"], 0.001)
+        label, trains = 3 % manifest["classes"], manifest["forward_nodes"] < len(manifest["nodes"])
+        result = session.train(1, sample, label, 0.001) if trains else session.evaluate(sample, label)
         counters = session.control({"cmd": "counters"})
         marks = session.emulated_marks(manifest["feeds"])
         mips = _mips(session, sample)

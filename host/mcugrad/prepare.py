@@ -12,12 +12,13 @@ from pathlib import Path
 from mcugrad import boards, build, pipeline
 from mcugrad.boards import Board
 from mcugrad.config import EMULATED, Job
+from mcugrad.errors import UserError
 from mcugrad.frontend import models
 from mcugrad.ir import Graph
 from mcugrad.link.identity import Expected
 from mcugrad.link.ports import emulated
 from mcugrad.passes.fisher import fisher
-from mcugrad.passes.schemes import Ranking, scheme_for
+from mcugrad.passes.schemes import INFERENCE, Ranking, scheme_for
 from mcugrad.pipeline import Compiled
 from mcugrad.sources import Source, Split, open_source
 from mcugrad.train import Tell
@@ -57,6 +58,9 @@ class Prepared:
 
 def prepare(job: Job, tell: Tell) -> Prepared:
     """Read the data, compile the model, build the image; each stage is told."""
+    if job.model.scheme == INFERENCE:
+        fix = "name one that trains, such as head-only; build and plan take this one"
+        raise UserError(f"the scheme '{INFERENCE}' trains nothing", "--scheme", fix)
     board = boards.load(job.board.id)
     tell({"event": "start", **_about(job)})
     with stage("data", tell) as say:

@@ -135,8 +135,8 @@ void mg_take(const int8_t *bytes, uint32_t at, uint32_t n);
 /* Forward pass and loss for a label below MG_CLASSES; changes no trained value. Uses up the sample. */
 void mg_forward(uint32_t label, mg_result *result);
 
-/* Forward, backward and update with learning rate lr; without update where the loss is not finite. Uses up
- * the sample. */
+/* Forward, backward and update with learning rate lr; without update where the loss is not finite or nothing
+ * trains. Uses up the sample. */
 void mg_step(uint32_t label, float lr, mg_result *result);
 
 /* Gradient tensors that clipped, summed over all steps so far. */
@@ -195,7 +195,11 @@ uint32_t mg_saturated(void) {{
 
 def _step(calls: list[str]) -> str:
     if not calls:
-        return ""
+        return """void mg_step(uint32_t label_index, float lr, mg_result *result) {
+    (void)lr;
+    mg_forward(label_index, result);
+}
+"""
     return f"""void mg_step(uint32_t label_index, float lr, mg_result *result) {{
     const int32_t label = (int32_t)label_index;
     forward(&label, result);

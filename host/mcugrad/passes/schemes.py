@@ -17,6 +17,7 @@ from mcugrad.ir.graph import Array, Graph, Node
 
 Ranking = Mapping[int, Array]  # convolution -> a score for each of its input channels, the largest train
 Shares = tuple[Fraction, Fraction]  # the least and the most
+INFERENCE = "inference"  # nothing trains
 DYNAMIC: Shares = (Fraction(1, 8), Fraction(1))
 _NUMBER = r"\d{1,4}"
 _SHARE = r"\d{1,4}(?:/[1-9]\d{0,3})?"
@@ -26,16 +27,19 @@ _SHARE = r"\d{1,4}(?:/[1-9]\d{0,3})?"
 class Scheme:
     """The last `biases` convolutions train their bias; `weights` maps a convolution to its trained share.
 
-    The share counts input channels (depthwise: channels), best first. The head always trains.
-    dynamic: the shares of output channels between which the run chooses, passes/dynamic.py.
+    The share counts input channels (depthwise: channels), best first. head: whether the classifier
+    trains too. dynamic: the shares of output channels between which the run chooses, passes/dynamic.py.
     """
 
     biases: int
     weights: Mapping[int, Fraction] = field(default_factory=dict)
     dynamic: Shares | None = None
+    head: bool = True
 
     def __str__(self) -> str:
         """What `scheme_for` reads."""
+        if not self.head:
+            return INFERENCE
         dynamic = ["dynamic:{}..{}".format(*self.dynamic)] if self.dynamic else []
         shares = (f"{index}:{share}" for index, share in sorted(self.weights.items()) if share)
         return " ".join([*dynamic, str(self.biases), *shares])
@@ -95,7 +99,8 @@ SCHEMES: Mapping[str, Mapping[str, Scheme]] = {
 
 
 def scheme_for(graph: Graph, text: str) -> Scheme:
-    """A table entry ('49kb'), 'full', 'last-6', 'bias-only', 'head-only' or an explicit '20 24:1/4 27:1/2'.
+    """A table entry ('49kb'), 'full', 'last-6', 'bias-only', 'head-only', 'inference' or an explicit
+    '20 24:1/4 27:1/2'.
 
     After 'dynamic' or 'dynamic:1/8..1/2' it trains dynamically. UserError if the graph has no such
     convolution or channel share.
@@ -174,13 +179,15 @@ def _named(graph: Graph, text: str) -> Scheme:
     count, table = len(convolutions(graph)), SCHEMES.get(graph.name, {})
     if text in table:
         return table[text]
+    if text == INFERENCE:
+        return Scheme(0, head=False)
     if text in ("full", "bias-only", "head-only"):
         return _last(count, count if text == "full" else 0, 0 if text == "head-only" else count)
     if match := re.fullmatch(r"last-([1-9]\d{0,3})", text):
         return _last(count, int(match[1]), int(match[1]))
     if re.match(r"\d+(\s|$)", text):
         return parse_scheme(text)
-    known = ", ".join([*table, "full", "last-<k>", "bias-only", "head-only"])
+    known = ", ".join([*table, "full", "last-<k>", "bias-only", "head-only", INFERENCE])
     raise UserError(f"no scheme '{text}' for {graph.name}", "--scheme", f"use {known} or '20 24:1/4 27:1/2'")
 
 

@@ -9,10 +9,10 @@ from mcugrad.passes.schemes import Ranking, Scheme, convolutions, select_channel
 def requests(
     graph: Graph, scheme: Scheme, ranking: Ranking | None = None
 ) -> dict[str, bool | tuple[int, ...]]:
-    """Param -> True, or the input channels that train. The head always trains."""
+    """Param -> True, or the input channels that train."""
     convs = convolutions(graph)
     chosen: dict[str, bool | tuple[int, ...]] = {
-        name: True for node in graph.nodes if node.op == "linear" for name in node.ins[1:]
+        name: True for node in graph.nodes if node.op == "linear" and scheme.head for name in node.ins[1:]
     }
     chosen |= {node.ins[2]: True for node in convs[len(convs) - scheme.biases :]}
     for index, share in scheme.weights.items():
