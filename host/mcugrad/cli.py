@@ -15,7 +15,7 @@ from mcugrad import boards, budget, build, config, custom, pipeline, prepare, re
 from mcugrad import modes as training_modes
 from mcugrad.config import Job
 from mcugrad.doctor import examine
-from mcugrad.errors import InternalError, McugradError, UserError
+from mcugrad.errors import InternalError, McugradError, UsageError, UserError
 from mcugrad.frontend import models
 from mcugrad.pipeline import Compiled
 from mcugrad.plan.fit import fit
@@ -135,8 +135,7 @@ def plan(
     asked = budget.planned(forward, job.model.scheme, target, job.train.update, job.data.seed)
     sys.stdout.write(describe(asked.graph, asked.plan, asked.fit))
     if html:
-        html.write_text(memory.page(asked.graph, asked.plan, asked.fit, job.model.scheme, target.name))
-        sys.stdout.write(f"{html}\n")
+        _write(html, memory.page(asked.graph, asked.plan, asked.fit, job.model.scheme, target.name))
     if limit:
         found = budget.survey(forward, asked, target, job.train.update, job.data.seed)
         Console().print(budget.table(found, asked.scheme, most))
@@ -229,6 +228,16 @@ def doctor() -> None:
 
 for command in (reproduce, commands.contribute, commands.search, commands.compare):
     app.command()(command)
+
+
+def _write(path: Path, page: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page)
+    except OSError as error:
+        fix = "name a file that you may write"
+        raise UsageError(f"cannot write the page ({error})", f"--html {path}", fix) from None
+    sys.stdout.write(f"{path}\n")
 
 
 def _job(
