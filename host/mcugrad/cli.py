@@ -132,12 +132,13 @@ def plan(
     most, target = budget.parse(limit) if limit else 0, boards.load(job.board.id)
     source = open_source(job.data.source, job.data.seed)
     forward = models.load(job.model.name, len(source.classes), job.data.seed)
-    asked = budget.planned(forward, job.model.scheme, target, job.train.update, job.data.seed)
+    choices = prepare.choices_of(job)
+    asked = budget.planned(forward, job.model.scheme, target, **choices)
     sys.stdout.write(describe(asked.graph, asked.plan, asked.fit))
     if html:
         _write(html, memory.page(asked.graph, asked.plan, asked.fit, job.model.scheme, target.name))
     if limit:
-        found = budget.survey(forward, asked, target, job.train.update, job.data.seed)
+        found = budget.survey(forward, asked, target, **choices)
         Console().print(budget.table(found, asked.scheme, most))
         budget.refuse(asked, found, most)
     fit(asked.graph, asked.plan, target)

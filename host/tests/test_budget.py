@@ -30,8 +30,8 @@ def test_what_is_no_size(text: str) -> None:
 
 def test_the_table_has_every_scheme_of_the_model_once_and_the_least_first() -> None:
     forward = models.load("digits-tiny", 10, 0)
-    asked = budget.planned(forward, "last-2", BOARD, "8.8")
-    found = budget.survey(forward, asked, BOARD, "8.8")
+    asked = budget.planned(forward, "last-2", BOARD)
+    found = budget.survey(forward, asked, BOARD)
     assert sorted(p.scheme for p in found) == sorted(
         ["last-2", "10kb", "head-only", "bias-only", "last-3", "last-6", "full"]
     )
