@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Unpack
 
 from rich.table import Table
 
 from mcugrad import pipeline
 from mcugrad.boards import Board
-from mcugrad.config import Update
 from mcugrad.errors import OutOfMemoryError, UsageError, UserError
 from mcugrad.ir import Graph
 from mcugrad.passes.schemes import SCHEMES
+from mcugrad.pipeline import Choices
 from mcugrad.plan.check import check
 from mcugrad.plan.fit import Fit, lay
 from mcugrad.plan.memory import Plan, plan
@@ -39,9 +40,9 @@ def parse(text: str) -> int:
     return int(match[1]) * UNITS[match[2]]
 
 
-def planned(forward: Graph, scheme: str, board: Board, update: Update, seed: int = 0) -> Planned:
+def planned(forward: Graph, scheme: str, board: Board, **choices: Unpack[Choices]) -> Planned:
     """Planned and proved; whether it fits the board is for others to ask. UserError for a bad scheme."""
-    graph = pipeline.lowered(pipeline.uncalibrated(forward, scheme, update=update, seed=seed))
+    graph = pipeline.lowered(pipeline.uncalibrated(forward, scheme, **choices))
     placed = check(graph, plan(graph))
     return Planned(scheme, graph, placed, lay(graph, placed, board))
 
@@ -52,12 +53,12 @@ def schemes(forward: Graph, asked: str) -> list[str]:
     return list(dict.fromkeys([asked, *every]))
 
 
-def survey(forward: Graph, asked: Planned, board: Board, update: Update, seed: int = 0) -> list[Planned]:
+def survey(forward: Graph, asked: Planned, board: Board, **choices: Unpack[Choices]) -> list[Planned]:
     """All schemes of the model, the one that needs least first; without those it has too few layers for."""
     found = [asked]
     for scheme in schemes(forward, asked.scheme)[1:]:
         try:
-            found.append(planned(forward, scheme, board, update, seed))
+            found.append(planned(forward, scheme, board, **choices))
         except UserError:
             continue
     return sorted(found, key=lambda p: p.fit.total)

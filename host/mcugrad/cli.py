@@ -15,7 +15,7 @@ from mcugrad import boards, budget, build, config, custom, pipeline, prepare, re
 from mcugrad import modes as training_modes
 from mcugrad.config import Job
 from mcugrad.doctor import examine
-from mcugrad.errors import InternalError, McugradError, UserError
+from mcugrad.errors import InternalError, McugradError, UsageError, UserError
 from mcugrad.frontend import models
 from mcugrad.pipeline import Compiled
 from mcugrad.plan.fit import fit
@@ -132,13 +132,13 @@ def plan(
     most, target = budget.parse(limit) if limit else 0, boards.load(job.board.id)
     source = open_source(job.data.source, job.data.seed)
     forward = models.load(job.model.name, len(source.classes), job.data.seed)
-    asked = budget.planned(forward, job.model.scheme, target, job.train.update, job.data.seed)
+    choices = prepare.choices_of(job)
+    asked = budget.planned(forward, job.model.scheme, target, **choices)
     sys.stdout.write(describe(asked.graph, asked.plan, asked.fit))
     if html:
-        html.write_text(memory.page(asked.graph, asked.plan, asked.fit, job.model.scheme, target.name))
-        sys.stdout.write(f"{html}\n")
+        _write(html, memory.page(asked.graph, asked.plan, asked.fit, job.model.scheme, target.name))
     if limit:
-        found = budget.survey(forward, asked, target, job.train.update, job.data.seed)
+        found = budget.survey(forward, asked, target, **choices)
         Console().print(budget.table(found, asked.scheme, most))
         budget.refuse(asked, found, most)
     fit(asked.graph, asked.plan, target)
@@ -229,6 +229,16 @@ def doctor() -> None:
 
 for command in (reproduce, commands.contribute, commands.search, commands.compare):
     app.command()(command)
+
+
+def _write(path: Path, page: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page)
+    except OSError as error:
+        fix = "name a file that you may write"
+        raise UsageError(f"cannot write the page ({error})", f"--html {path}", fix) from None
+    sys.stdout.write(f"{path}\n")
 
 
 def _job(

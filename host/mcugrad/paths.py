@@ -10,7 +10,6 @@ KERNELS = ROOT / "kernels"
 FIRMWARE = ROOT / "firmware"
 BOARDS = ROOT / "boards"
 BUILD = ROOT / "build"
-RUNS = ROOT / "runs"
 RESULTS = ROOT / "host" / "results"
 
 

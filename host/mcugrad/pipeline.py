@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from mcugrad import paths
 from mcugrad.boards import Board
@@ -43,38 +43,36 @@ class Compiled:
     emitted: Emitted
 
 
-def training_graph(
-    forward: Graph,
-    scheme: str,
-    dump: Dump | None = None,
-    ranking: Ranking | None = None,
-    update: Update = "8.8",
-    seed: int = 0,
-) -> Graph:
-    """Quantised graph -> the whole training step. Raises UserError for a bad scheme.
+class Choices(TypedDict, total=False):
+    """What decides a training step beside its scheme.
 
     ranking: which channels a partly trained layer trains, instead of those with the largest norm.
     update: what a trained integer keeps of steps smaller than one, ops/update.py; seed: of int8's rounding.
     """
-    graph = calibrate(uncalibrated(forward, scheme, dump, ranking, update, seed))
+
+    ranking: Ranking | None
+    update: Update
+    seed: int
+
+
+def training_graph(
+    forward: Graph, scheme: str, dump: Dump | None = None, **choices: Unpack[Choices]
+) -> Graph:
+    """Quantised graph -> the whole training step. Raises UserError for a bad scheme."""
+    graph = calibrate(uncalibrated(forward, scheme, dump, **choices))
     _show(dump, "calibrate", graph)
     return graph
 
 
-def uncalibrated(
-    forward: Graph,
-    scheme: str,
-    dump: Dump | None = None,
-    ranking: Ranking | None = None,
-    update: Update = "8.8",
-    seed: int = 0,
-) -> Graph:
+def uncalibrated(forward: Graph, scheme: str, dump: Dump | None = None, **choices: Unpack[Choices]) -> Graph:
     """The same but for the start values of the gradients' growth: enough to plan, and far faster."""
     _show(dump, "import", forward)
     chosen = scheme_for(forward, scheme)
-    graph, updates = differentiate(with_loss(checked(forward)), requests(forward, chosen, ranking))
+    wanted = requests(forward, chosen, choices.get("ranking"))
+    graph, updates = differentiate(with_loss(checked(forward)), wanted)
     _show(dump, "differentiate", graph)
-    graph = make_dynamic(sgd(graph, updates, update, seed), chosen.dynamic)
+    graph = sgd(graph, updates, choices.get("update", "8.8"), choices.get("seed", 0))
+    graph = make_dynamic(graph, chosen.dynamic)
     _show(dump, "optimise", graph)
     return graph
 
@@ -94,17 +92,15 @@ def compile_model(
     scheme: str,
     board: Board,
     dump: Dump | None = None,
-    ranking: Ranking | None = None,
-    update: Update = "8.8",
-    seed: int = 0,
     lay: Callable[[Graph, Plan, Board], Fit] = fit,
+    **choices: Unpack[Choices],
 ) -> Compiled:
     """Quantised graph -> checked, planned C. UserError for a bad scheme, OutOfMemoryError if it does not fit.
 
     dump(stage, text) receives every stage: import, differentiate, optimise, calibrate, lower, plan, emit.
     lay: fit, or plan.fit.lay, which lets pass what does not fit.
     """
-    graph = lowered(training_graph(forward, scheme, dump, ranking, update, seed))
+    graph = lowered(training_graph(forward, scheme, dump, **choices))
     _show(dump, "lower", graph)
     placed = check(graph, plan(graph))
     space = lay(graph, placed, board)

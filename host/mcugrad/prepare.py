@@ -19,7 +19,7 @@ from mcugrad.link.identity import Expected
 from mcugrad.link.ports import emulated
 from mcugrad.passes.fisher import fisher
 from mcugrad.passes.schemes import INFERENCE, Ranking, scheme_for
-from mcugrad.pipeline import Compiled
+from mcugrad.pipeline import Choices, Compiled
 from mcugrad.sources import Source, Split, open_source
 from mcugrad.train import Tell
 
@@ -84,9 +84,14 @@ def _about(job: Job) -> dict[str, str | int]:
 def compile_for(job: Job, source: Source, board: Board, dump: pipeline.Dump | None = None) -> Compiled:
     """The job's model for the source's classes, its channels chosen as the job says."""
     forward = models.load(job.model.name, len(source.classes), job.data.seed)
-    scheme, update = job.model.scheme, job.train.update
-    chosen = ranking(forward, scheme, job, source)
-    return pipeline.compile_model(forward, scheme, board, dump, chosen, update, job.data.seed)
+    scheme, choices = job.model.scheme, choices_of(job)
+    choices["ranking"] = ranking(forward, scheme, job, source)
+    return pipeline.compile_model(forward, scheme, board, dump, **choices)
+
+
+def choices_of(job: Job) -> Choices:
+    """What the job says of the training step, but for the ranking."""
+    return {"update": job.train.update, "seed": job.data.seed}
 
 
 def ranking(forward: Graph, scheme: str, job: Job, source: Source) -> Ranking | None:

@@ -30,8 +30,8 @@ def test_what_is_no_size(text: str) -> None:
 
 def test_the_table_has_every_scheme_of_the_model_once_and_the_least_first() -> None:
     forward = models.load("digits-tiny", 10, 0)
-    asked = budget.planned(forward, "last-2", BOARD, "8.8")
-    found = budget.survey(forward, asked, BOARD, "8.8")
+    asked = budget.planned(forward, "last-2", BOARD)
+    found = budget.survey(forward, asked, BOARD)
     assert sorted(p.scheme for p in found) == sorted(
         ["last-2", "10kb", "head-only", "bias-only", "last-3", "last-6", "full"]
     )
@@ -44,10 +44,16 @@ def test_the_table_has_every_scheme_of_the_model_once_and_the_least_first() -> N
 
 
 def test_the_command_s_answer(tmp_path: Path) -> None:
-    page = tmp_path / "memory.html"
+    page = tmp_path / "new" / "memory.html"
     words = ["plan", "--model", "digits-tiny", "--scheme", "10kb", "--budget"]
     fits = CliRunner().invoke(app, [*words, "64KB", "--html", str(page)])
     assert fits.exit_code == 0, fits.output
     assert "what would lower it" in fits.output and "head-only" in fits.output
     assert page.read_text().startswith("<!doctype html>")
     assert isinstance(CliRunner().invoke(app, [*words, "20KB"]).exception, OutOfMemoryError)
+
+
+def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    answer = CliRunner().invoke(app, ["plan", "--html", str(tmp_path / "file" / "memory.html")])
+    assert isinstance(answer.exception, UsageError) and "--html" in answer.exception.where

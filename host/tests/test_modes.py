@@ -49,6 +49,7 @@ def test_more_training_costs_more_and_learns_more(job: Job, tmp_path: Path) -> N
     page = (tmp_path / "digits-tiny-paper-digits.md").read_text()
     assert f"|full|0.01|{full.before:.1%}|{full.after:.1%}|nucleo_f746zg|" in page
     assert f"|{full.cost.ram:,}|{full.cost.instructions:,}|" in page
+    assert "--seed 0 --rates 30,0.01 --schemes head-only,full`" in page
 
 
 SCHEMES = modes.default_schemes("digits-tiny")

@@ -21,7 +21,7 @@ from mcugrad.modes.rows import Mode, Rows, Setting, page, percent, table
 from mcugrad.modes.training import Trainer
 from mcugrad.passes.schemes import SCHEMES
 from mcugrad.paths import BUILD
-from mcugrad.prepare import ranking
+from mcugrad.prepare import choices_of, ranking
 from mcugrad.sources import Source, open_source
 
 RATES = "0.003,0.01,0.03"
@@ -55,7 +55,7 @@ def modes(
     source = open_source(job.data.source, job.data.seed)
     forward = models.load(job.model.name, len(source.classes), job.data.seed)
     for scheme in schemes:
-        pipeline.uncalibrated(forward, scheme, update=job.train.update, seed=job.data.seed)
+        pipeline.uncalibrated(forward, scheme, **choices_of(job))
     rows = Rows.of(job, folder or FOLDER)
     settings = [Setting.of(job, scheme, rates) for scheme in schemes]
     found = [rows.find(s) or rows.add(s, _measure(job, forward, source, s, console)) for s in settings]

@@ -18,18 +18,17 @@ from mcugrad.link.session import Session
 from mcugrad.modes.rows import Cost
 from mcugrad.modes.training import Probe
 from mcugrad.passes.schemes import Ranking
-from mcugrad.pipeline import Compiled
+from mcugrad.pipeline import Choices, Compiled
 from mcugrad.plan.fit import fit, lay
+from mcugrad.prepare import choices_of
 
 LARGEST = "nucleo_h743zi2"
 
 
 def smallest(job: Job, forward: Graph, scheme: str, ranking: Ranking | None) -> tuple[str | None, Compiled]:
     """The job's board, or the largest one where the scheme does not fit it, or None where it fits neither."""
-    update, seed = job.train.update, job.data.seed
-    compiled = pipeline.compile_model(
-        forward, scheme, boards.load(LARGEST), ranking=ranking, update=update, seed=seed, lay=lay
-    )
+    choices: Choices = {**choices_of(job), "ranking": ranking}
+    compiled = pipeline.compile_model(forward, scheme, boards.load(LARGEST), lay=lay, **choices)
     for board in (job.board.id, LARGEST):
         try:
             space = fit(compiled.graph, compiled.plan, boards.load(board))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,12 +63,12 @@ class Setting:
         images = f"{train} training and {test} held-out images"
         return f"{self.model} on {self.data}: {images}, epochs {self.epochs}, batch 1, update {self.update}"
 
-    @property
-    def command(self) -> str:
-        """What makes the table of this setting."""
-        words = f"--model {self.model} --data {self.data} --channels {self.channels} --update {self.update}"
-        counts = f"--epochs {self.epochs} --samples {self.samples} --held-out {self.held_out}"
-        return f"mcugrad modes {words} {counts} --seed {self.seed}"
+    def command(self, schemes: Sequence[str]) -> str:
+        """What makes the table of this setting's schemes."""
+        about = {name: getattr(self, name) for name in ("model", "data", "channels", "update", "epochs")}
+        about |= {"samples": self.samples, "held-out": self.held_out, "seed": self.seed}
+        about |= {"rates": ",".join(f"{lr:g}" for lr in self.rates), "schemes": ",".join(schemes)}
+        return shlex.join(["mcugrad", "modes", *(w for k, v in about.items() for w in (f"--{k}", str(v)))])
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def page(setting: Setting, found: Sequence[Mode]) -> str:
         rates=", ".join(f"{lr:g}" for lr in setting.rates),
         none="" if all(r.board for r in found) else NONE,
         rows="\n".join(lines),
-        command=setting.command,
+        command=setting.command([row.scheme for row in found]),
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from mcugrad.ir import Value
 from mcugrad.ir.graph import Array
 from mcugrad.ops import conv, fixed
-from mcugrad.ops.op import Attrs, Fields, get, register
+from mcugrad.ops.op import Attrs, Fields, get, register, size_of_first
 
 ONE = 4096  # a share is counted in 1/4096
 GROUP = 4  # counts are multiples of it, as the fast kernels want
@@ -140,7 +140,7 @@ register(
     params="count",
     shapes=lambda ins, a: ((1 + a["most"],),),
     ref=top_channels,
-    fields=lambda i, o, a: {"n": i[0].size},
+    fields=size_of_first,
     **BACKWARD,
 )
 for _name, _type in (("gather_active", "s8"), ("gather_active_dx", "s16")):

@@ -10,7 +10,17 @@ import numpy as np
 from mcugrad.ir import DType, Node, ScaleRef, Value
 from mcugrad.ir.graph import Array
 from mcugrad.ops import fixed
-from mcugrad.ops.op import Attrs, Fields, Gradients, gradient_multiplier, over, register, same_shape, shifted
+from mcugrad.ops.op import (
+    Attrs,
+    Fields,
+    Gradients,
+    gradient_multiplier,
+    over,
+    register,
+    same_shape,
+    shifted,
+    size_of_first,
+)
 
 SUM_BITS = 8  # sums are aligned with this many bits below the larger exponent
 
@@ -63,10 +73,6 @@ def scaled(g: Gradients, node: Node, ratio: float, tag: str) -> str:
     return g.node("scale_dx", node.layer, out, (dy.name,), m=int(m))
 
 
-def _count(ins: Sequence[Value], outs: Sequence[Value], attrs: Attrs) -> Fields:
-    return {"n": ins[0].size}
-
-
 def _gather_fields(ins: Sequence[Value], outs: Sequence[Value], attrs: Attrs) -> Fields:
     h, w, c = ins[0].shape
     return {"n": h * w, "c": c, "k": ins[1].size}
@@ -79,7 +85,7 @@ register(
     params="add",
     shapes=same_shape,
     ref=add,
-    fields=lambda i, o, a: _count(i, o, a) | {k: a[k] for k in ("m1", "m2", "c", "sh")},
+    fields=lambda i, o, a: size_of_first(i, o, a) | {k: a[k] for k in ("m1", "m2", "c", "sh")},
     grad=_add_gradient,
 )
 register(
@@ -91,7 +97,7 @@ register(
     inplace=over,
     shapes=same_shape,
     ref=scale_dx,
-    fields=lambda i, o, a: _count(i, o, a) | {"m": a["m"]},
+    fields=lambda i, o, a: size_of_first(i, o, a) | {"m": a["m"]},
 )
 register(
     "sum_dx",
@@ -103,7 +109,7 @@ register(
     inplace=over,
     shapes=same_shape,
     ref=sum_dx,
-    fields=lambda i, o, a: _count(i, o, a) | {k: a[k] for k in ("offset_a", "offset_b")},
+    fields=lambda i, o, a: size_of_first(i, o, a) | {k: a[k] for k in ("offset_a", "offset_b")},
 )
 for _name, _type, _phase in (("gather", "s8", "forward"), ("gather_dx", "s16", "backward")):
     register(

@@ -10,7 +10,7 @@ import numpy as np
 from mcugrad.ir import DType, Node, ScaleRef, Value
 from mcugrad.ir.graph import Array
 from mcugrad.ops import fixed
-from mcugrad.ops.op import Attrs, Fields, Gradients, register
+from mcugrad.ops.op import Attrs, Fields, Gradients, register, size_of_first
 
 F32 = np.float32
 TOP_BITS = 13  # length of the largest magnitude after quantise_dx
@@ -115,7 +115,7 @@ register(
     phase="backward",
     shapes=lambda ins, a: (ins[0].shape,),
     ref=quantise_dx,
-    fields=lambda i, o, a: {"n": i[0].size},
+    fields=size_of_first,
 )
 register(
     "linear_sgd",

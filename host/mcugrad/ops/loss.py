@@ -9,7 +9,7 @@ import numpy as np
 from mcugrad.ir import Node
 from mcugrad.ir.graph import Array
 from mcugrad.ops import fixed
-from mcugrad.ops.op import Gradients, register
+from mcugrad.ops.op import Gradients, register, size_of_first
 
 F32 = np.float32
 
@@ -46,6 +46,6 @@ register(
     params="count",
     shapes=lambda ins, a: ((1,), (1,), ins[0].shape),
     ref=softmax_xent,
-    fields=lambda i, o, a: {"n": i[0].size},
+    fields=size_of_first,
     grad=_gradient,
 )

@@ -150,6 +150,11 @@ def over(ins: Sequence[Value], attrs: Attrs) -> Place:
     return "start"
 
 
+def size_of_first(ins: Sequence[Value], outs: Sequence[Value], attrs: Attrs) -> Fields:
+    """Content of a C struct that says only how many elements there are."""
+    return {"n": ins[0].size}
+
+
 def gradient_multiplier(factors: Array) -> tuple[Array, int]:
     """Real factors -> (int32 multipliers, k): factor = m / 2^31 / 2^k, the largest m in [2^30, 2^31)."""
     factors = np.asarray(factors, np.float64)

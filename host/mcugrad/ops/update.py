@@ -15,7 +15,7 @@ import numpy as np
 from mcugrad.ir import Value
 from mcugrad.ir.graph import Array
 from mcugrad.ops import draws, fixed
-from mcugrad.ops.op import Attrs, Fields, register
+from mcugrad.ops.op import Attrs, Fields, register, size_of_first
 
 F32 = np.float32
 Arrays = tuple[Array, ...]
@@ -176,4 +176,4 @@ MODES = ("", "_int8", "_fp32")  # suffixes of the ops
 _register_mode(MODES[0], "frac:s8", weight_8_8, bias_8_8)
 _register_mode(MODES[1], "steps:s32", weight_int8, bias_int8, "sgd_int8", FINER)
 _register_mode(MODES[2], "frac:f32", weight_fp32, bias_fp32)
-_register("count_steps", "steps:s32", "steps", count_steps, "count", lambda ins, outs, a: {"n": ins[0].size})
+_register("count_steps", "steps:s32", "steps", count_steps, "count", size_of_first)

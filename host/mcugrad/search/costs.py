@@ -12,8 +12,6 @@ from mcugrad.plan.fit import lay
 from mcugrad.plan.memory import plan
 from mcugrad.search.latency import instructions
 
-MEASURES = ("analytic", "ram")
-
 
 @dataclass(frozen=True)
 class Cost:

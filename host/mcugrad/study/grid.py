@@ -48,6 +48,11 @@ BUDGETS: Mapping[str, Budget] = {
 }
 
 
+def named(data: str) -> str:
+    """Sources in words."""
+    return data.replace(">", " → ")
+
+
 @dataclass(frozen=True)
 class Strip:
     """One cell of the table: a rate is found on validation images, then each seed is trained and judged."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
 from mcugrad.study import claims, plots
 from mcugrad.study.case import FILE, Results
-from mcugrad.study.grid import BUDGETS, COLUMNS, PERSON, ROWS
-from mcugrad.study.table import JUDGED, Cell, Table, error_bar, table
+from mcugrad.study.grid import BUDGETS, COLUMNS, PERSON, ROWS, named, strips
+from mcugrad.study.table import JUDGED, Cell, Key, Table, error_bar, table
 
 # Top-1 in percent, arXiv 2206.15472 and its scripts: batches, momentum, 50 epochs (VWW 10), whole data.
 PAPER: Mapping[tuple[str, str, str], str] = {
@@ -35,25 +35,39 @@ on where it stopped.
   each simulated cell and for device 8.8; the other two modes take the latter.
   ± is the standard deviation over three seeds; cells without it are one seed.
 - Budget: epochs {budget}; half of the images mirrored. The paper trains 50 epochs (VWW 10) in batches.
+- A dash is a cell that no question needs, *not run* one that is still empty.
 """
 _CHAIN = "Trained on the first source, then on the second; in brackets, the first (1214 images)."
 
 
 def write(folder: Path, budget: str) -> Path:
-    """README.md and its plots, beside results.jsonl; cells that are not run yet show a dash."""
+    """README.md and its plots, beside results.jsonl; cells that are asked for and not run yet say so."""
     found = table(Results(folder / FILE), budget)
-    parts = [_HEAD.format(budget=_budget(budget)), claims.text(found), *plots.write(folder, found)]
-    parts += [_section(data, found) for data in BUDGETS[budget].epochs]
+    asked = [(s.data, s.model, s.scheme, s.column) for s in strips(budget)]
+    empty = [key for key in asked if key not in found]
+    parts = [_HEAD.format(budget=_budget(budget)), _state(len(asked), empty)]
+    parts += [claims.text(found), *plots.write(folder, found)]
+    parts += [_section(data, found, empty) for data in BUDGETS[budget].epochs]
     path = folder / "README.md"
     path.write_text("\n\n".join(part.strip() for part in parts) + "\n")
     return path
 
 
-def _section(data: str, found: Table) -> str:
-    lines = [f"## {data.replace('>', ' → ')}", "", "| model, scheme | " + " | ".join(COLUMNS) + " | paper |"]
+def _state(asked: int, empty: Sequence[Key]) -> str:
+    """What is still empty, in words."""
+    if not empty:
+        return f"All {asked} cells are there."
+    counts = {named(data): sum(key[0] == data for key in empty) for data in claims.DATA}
+    shown = ", ".join(f"{data} {count}" for data, count in counts.items() if count)
+    return f"**{len(empty)} of {asked} cells are not run yet** ({shown})."
+
+
+def _section(data: str, found: Table, empty: Sequence[Key]) -> str:
+    lines = [f"## {named(data)}", "", "| model, scheme | " + " | ".join(COLUMNS) + " | paper |"]
     lines.append("|-|" + "-:|" * len(COLUMNS) + "-|")
     for model, scheme in ROWS:
-        row = [_text(found.get((data, model, scheme, column))) for column in COLUMNS]
+        keys = [(data, model, scheme, column) for column in COLUMNS]
+        row = [_text(found[k]) if k in found else "*not run*" if k in empty else "–" for k in keys]
         lines.append(f"| {model} {scheme} | {' | '.join(row)} | {PAPER.get((data, model, scheme), '')} |")
     count = JUDGED[data][-1]
     bar = error_bar(80, count)
@@ -61,9 +75,7 @@ def _section(data: str, found: Table) -> str:
     return "\n".join([*lines, _CHAIN] if ">" in data else lines)
 
 
-def _text(cell: Cell | None) -> str:
-    if cell is None:
-        return "–"
+def _text(cell: Cell) -> str:
     if cell.diverged:
         return f"diverged @{cell.lr:g}"
     spread = f" ± {cell.spread():.1f}" if len(cell.reached) > 1 else ""
@@ -73,4 +85,4 @@ def _text(cell: Cell | None) -> str:
 
 def _budget(name: str) -> str:
     epochs = BUDGETS[name].epochs
-    return ", ".join(f"{data.replace('>', ' → ')}: {' → '.join(map(str, n))}" for data, n in epochs.items())
+    return ", ".join(f"{named(data)}: {' → '.join(map(str, n))}" for data, n in epochs.items())

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from mcugrad.report.curves import BLUE, GREY, ORANGE, svg
 from mcugrad.study.claims import DATA
-from mcugrad.study.grid import COLUMNS, DEVICE, MCUNET, SPARSE
+from mcugrad.study.grid import COLUMNS, DEVICE, MCUNET, SPARSE, named
 from mcugrad.study.table import JUDGED, Table, error_bar
 
 SPARSE_SCHEMES = [scheme for _, scheme in SPARSE]
@@ -41,7 +41,7 @@ def _memory(found: Table, shown: list[str]) -> Callable[[Figure], None]:
                 if scheme not in SPARSE_SCHEMES:
                     axes.plot(cell.extra, cell.mean(), "s", color=ORANGE)
                     axes.annotate(scheme, (cell.extra, cell.mean()), (4, 4), textcoords="offset points")
-            axes.set(title=data.replace(">", " → "), xlabel="extra memory (KB)")
+            axes.set(title=named(data), xlabel="extra memory (KB)")
             axes.set_xscale("symlog", linthresh=100)
             axes.set_xticks([0, 50, 100, 250, 1000], ["0", "50", "100", "250", "1000"])
         figure.axes[0].set_ylabel("accuracy (%)")
@@ -61,7 +61,7 @@ def _columns(found: Table, shown: list[str]) -> Callable[[Figure], None]:
                 axes.bar(i, cell.mean(), 0.7, yerr=error, color=colour, ecolor=GREY, capsize=3)
                 axes.annotate(f"{cell.mean():.1f}", (i, cell.mean()), (0, -14), textcoords="offset points",
                               ha="center", color="white", fontweight="bold")  # fmt: skip
-            axes.set(title=data.replace(">", " → "))
+            axes.set(title=named(data))
             if cells:
                 axes.set_ylim(min(c.mean() for c in cells.values()) - 12)
             axes.set_xticks(range(len(cells)), [c.replace(", ", ",\n").replace(" gr", "\ngr") for c in cells])
