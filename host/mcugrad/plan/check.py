@@ -11,8 +11,8 @@ from mcugrad.errors import InternalError
 from mcugrad.ir import DType, Graph, Node
 from mcugrad.ir.graph import Array
 from mcugrad.ops.op import shared
-from mcugrad.plan.arena import in_arena
 from mcugrad.plan.memory import Plan
+from mcugrad.plan.recount import needed, recount
 from mcugrad.plan.stream import FEED, Step, Stream
 
 FREE = -1
@@ -21,11 +21,12 @@ ROWS = 16  # bits of a row's number
 
 def check(graph: Graph, plan: Plan) -> Plan:
     """Return the plan, or raise InternalError: a node missing, repeated or too early, a value, or a row
-    of one, read after it was overwritten or before it was made, a buffer outside the arena."""
+    of one, read after it was overwritten or before it was made, and all that `recount` finds."""
     _check_order(graph, plan)
+    recount(graph, plan)
     arena = _Arena(graph, plan)
     for value in graph.inputs:
-        if in_arena(graph, value.name) and value.name not in plan.windows:
+        if value.name in arena.offsets and value.name not in plan.windows:
             arena.write(value.name)
     streams = {s.first: s for s in plan.streams}
     streamed = {i for s in plan.streams for i in range(s.first, s.last + 1)}
@@ -84,7 +85,7 @@ class _Arena:
 
     def _read(self, node: Node, step: Step, row: int) -> None:
         height = self.graph.value(node.ins[0]).shape[0]
-        first, last = _needed(self.graph, node, row, row + step.rows - 1)
+        first, last = needed(self.graph, node, row, row + step.rows - 1)
         low, high = max(first, 0), min(last + 1, height)
         if (step.pad, step.rows_in) != (max(-first, 0), max(high - low, 0)):
             raise InternalError(
@@ -136,15 +137,6 @@ class _Arena:
         if place == "end":
             behind += self.graph.value(name).nbytes - self.graph.value(node.ins[0]).nbytes
         return bool(place) and name == node.outs[0] and behind == 0
-
-
-def _needed(graph: Graph, node: Node, first: int, last: int) -> tuple[int, int]:
-    """The input rows that output rows first..last are made of, padding included."""
-    if node.op == "add":
-        return first, last
-    weight, stride, pad = graph.value(node.ins[1]).shape, node.attrs["stride"], node.attrs["pad"]
-    kernel = weight[1] if node.op == "conv2d" else weight[0]
-    return first * stride - pad, last * stride - pad + kernel - 1
 
 
 def _check_order(graph: Graph, plan: Plan) -> None:

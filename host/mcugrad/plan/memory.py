@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from mcugrad.ir import Graph, Node, Value
 from mcugrad.ops.op import shared
+from mcugrad.plan import solver
 from mcugrad.plan.arena import ALIGN, Buffer, Span, in_arena, live_bytes, rounded
 from mcugrad.plan.cuts import choose
 from mcugrad.plan.front import leading
@@ -14,6 +15,8 @@ from mcugrad.plan.order import search
 from mcugrad.plan.pack import pack, top
 from mcugrad.plan.schedule import Order, orders
 from mcugrad.plan.stream import Stream, row_bytes
+
+SMALL = 1 / 1000  # of the arena: a gap not worth the solver's seconds
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Plan:
     """A node order, parts of it streamed, and a place for every value.
 
     bound: the largest sum of live bytes, below which no placement of this order can go.
+    least: the same as CP-SAT proved it; the bound, in whole words, where nobody asked.
     floor: what the nodes behind the frozen front need in every order; 0 where nobody asked.
     """
 
@@ -50,6 +54,7 @@ class Plan:
     bound: int
     streams: tuple[Stream, ...] = ()
     floor: int = 0
+    least: int = 0
 
     @property
     def offsets(self) -> Mapping[str, int]:
@@ -63,7 +68,7 @@ class Plan:
     @property
     def gap(self) -> float:
         """Share of the arena that is not proved to be needed."""
-        return 1 - self.bound / self.arena_bytes if self.arena_bytes else 0.0
+        return 1 - self.least / self.arena_bytes if self.arena_bytes else 0.0
 
     @property
     def feeds(self) -> int:
@@ -84,16 +89,31 @@ class Plan:
         return Timeline.of(len(self.order), self.streams)
 
 
-def plan(graph: Graph) -> Plan:
-    """The best of the candidate orders, each placed greedily; the frozen front streamed where that pays."""
+def plan(graph: Graph, exact: bool = True) -> Plan:
+    """The best of the candidate orders, the frozen front streamed where that pays; each is placed greedily,
+    then, if exact and OR-tools is there, the best order by CP-SAT where a lower arena is not ruled out."""
     known = [place(graph, order) for order in orders(graph)]
     front = leading(graph, known[0].order)
     found = search(graph, min(_behind(p, front) for p in known), front)
     known += [place(graph, found.order)] if found.order else []
-    whole = min(known, key=lambda p: p.arena_bytes)
+    whole = min(known, key=lambda p: (_behind(p, front), p.arena_bytes))
     ways = choose(graph, whole.order, live_bytes(whole.buffers, len(whole.order)))
-    streamed = [p for streams in ways for p in _placed(graph, known, streams, front)]
-    return replace(min((whole, *streamed), key=lambda p: p.arena_bytes), floor=found.floor)
+    plans = [*known, *(p for streams in ways for p in _placed(graph, known, streams, front))]
+    best = min(plans, key=lambda p: p.arena_bytes)
+    if exact and solver.available():
+        best = min(_solved(plans, best), key=lambda p: p.arena_bytes)
+    return replace(best, floor=found.floor)
+
+
+def _solved(plans: Sequence[Plan], best: Plan) -> Iterator[Plan]:
+    """The best, and those of its order that could be better, placed by CP-SAT. The model's hash, which names
+    the order, does not depend on OR-tools."""
+    for p in sorted(plans, key=lambda p: p.bound):
+        if p.order == best.order and p.bound < (1 - SMALL) * best.arena_bytes:
+            solved = solver.solve(p.buffers, p.timeline.moments)
+            placed = sorted(solved.buffers, key=lambda b: (b.first, b.offset))
+            yield replace(p, buffers=tuple(placed), arena_bytes=top(placed), least=solved.least)
+    yield best
 
 
 def _placed(graph: Graph, known: Sequence[Plan], streams: Sequence[Stream], front: int) -> Iterator[Plan]:
@@ -117,7 +137,7 @@ def place(graph: Graph, order: Order, streams: Sequence[Stream] = ()) -> Plan:
     buffers = Lifetimes(graph, order, streams, timeline).buffers()
     bound = max(live_bytes(buffers, timeline.moments), default=0)
     placed = sorted(pack(buffers, bound), key=lambda b: (b.first, b.offset))
-    return Plan(order, tuple(placed), top(placed), bound, tuple(streams))
+    return Plan(order, tuple(placed), top(placed), bound, tuple(streams), least=rounded(bound))
 
 
 class Lifetimes:

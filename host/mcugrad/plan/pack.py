@@ -2,71 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from mcugrad.plan.arena import Buffer, rounded
 
 TRIES = 30
 
+Conflicts = list[list[tuple[int, int, int]]]
 
-def pack(buffers: list[Buffer], bound: int) -> list[Buffer]:
+
+def pack(buffers: Sequence[Buffer], bound: int, fixed: Sequence[Buffer] = ()) -> list[Buffer]:
     """Each buffer at the lowest free offset: the largest first, those that live longest, those that come
-    first; then again, with the one that ended highest before all others."""
+    first; then again, with the one that ended highest before all others. The fixed ones stay where they are.
+    """
+    every = [*fixed, *buffers]
+    layouts = _layouts(every, len(fixed), bound)
+    best = min(layouts, key=lambda offsets: _end(every, offsets), default={})
+    return [replace(every[i], offset=offset) for i, offset in best.items()]
+
+
+def _layouts(every: Sequence[Buffer], fixed: int, bound: int) -> Iterator[dict[int, int]]:
+    """Offsets by buffer, tried until none can be better."""
     keys: list[Callable[[Buffer], tuple[int, ...]]] = [
         lambda b: (-b.size, b.first),
         lambda b: (-b.size * b.alive.bit_count(), b.first),
         lambda b: (b.start, -b.size),
     ]
-    best = min(_layouts(buffers, keys, bound), key=lambda offsets: _end(buffers, offsets), default={})
-    return [replace(buffers[i], offset=offset) for i, offset in best.items()]
-
-
-def _layouts(
-    buffers: list[Buffer], keys: list[Callable[[Buffer], tuple[int, ...]]], bound: int
-) -> Iterator[dict[int, int]]:
-    """Offsets by buffer, tried until none can be better."""
-    conflicts = _conflicts(buffers)
+    conflicts, given = _conflicts(every), {i: b.offset for i, b in enumerate(every[:fixed])}
     for key in keys:
-        queue = sorted(range(len(buffers)), key=lambda i: (key(buffers[i]), buffers[i].values))
+        queue = sorted(range(fixed, len(every)), key=lambda i: (key(every[i]), every[i].values))
         for _ in range(TRIES):
-            offsets = _lay(queue, conflicts)
+            offsets = _lay(queue, conflicts, given)
             yield offsets
-            if _end(buffers, offsets) <= bound:
+            if not queue or _end(every, offsets) <= bound:
                 return
-            highest = max(queue, key=lambda i: offsets[i] + buffers[i].size)
+            highest = max(queue, key=lambda i: offsets[i] + every[i].size)
             queue.remove(highest)
             queue.insert(0, highest)
 
 
-def _end(buffers: list[Buffer], offsets: Mapping[int, int]) -> int:
+def _end(buffers: Sequence[Buffer], offsets: Mapping[int, int]) -> int:
     return rounded(max((offset + buffers[i].size for i, offset in offsets.items()), default=0))
 
 
-def _conflicts(buffers: list[Buffer]) -> list[list[tuple[int, int, int]]]:
-    """For each buffer those alive with it: (which, reach, end), from the other one's offset. It may lie at or
-    below the reach, or from the end on."""
-    return [
-        [(j, *_apart(b, o)) for j, o in enumerate(buffers) if j != i and b.alive & o.alive]
-        for i, b in enumerate(buffers)
-    ]
+def forbidden(b: Buffer, other: Buffer) -> list[tuple[int, int]]:
+    """(low, high): b may not start more than `low` and less than `high` bytes behind the other's start, or
+    they would hold something in the same bytes at the same moment."""
+    found: list[tuple[int, int]] = []
+    meets = ((o.start - s.end, o.end - s.start) for s in b.spans for o in other.spans if s.alive & o.alive)
+    for low, high in sorted(meets):
+        if found and low < found[-1][1]:
+            found[-1] = found[-1][0], max(high, found[-1][1])
+        else:
+            found.append((low, high))
+    return found
 
 
-def _apart(b: Buffer, o: Buffer) -> tuple[int, int]:
-    """How far from o's start b has to begin, at most below it, at least above: bytes that hold something at
-    the same moment never meet."""
-    pairs = [(s, t) for s in b.spans for t in o.spans if s.alive & t.alive]
-    return min(t.start - s.end for s, t in pairs), max(t.end - s.start for s, t in pairs)
+def _conflicts(buffers: Sequence[Buffer]) -> Conflicts:
+    """For each buffer: (another one, low, high)."""
+    found: Conflicts = [[] for _ in buffers]
+    for i, b in enumerate(buffers):
+        for j, other in enumerate(buffers[:i]):
+            if b.alive & other.alive:
+                for low, high in forbidden(b, other):
+                    found[i].append((j, low, high))
+                    found[j].append((i, -high, -low))
+    return found
 
 
-def _lay(queue: Iterable[int], conflicts: list[list[tuple[int, int, int]]]) -> dict[int, int]:
+def _lay(queue: Iterable[int], conflicts: Conflicts, fixed: Mapping[int, int]) -> dict[int, int]:
     """Offsets by buffer, in the queue's order: each the lowest that those before it leave."""
-    offsets: dict[int, int] = {}
+    offsets = dict(fixed)
     for i in queue:
         offset = 0
-        others = (
-            (offsets[j] + reach, rounded(offsets[j] + end)) for j, reach, end in conflicts[i] if j in offsets
-        )
+        others = ((offsets[j] + a, rounded(offsets[j] + b)) for j, a, b in conflicts[i] if j in offsets)
         for low, high in sorted(others):
             if offset <= low:
                 break

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from mcugrad import ops
 from mcugrad.ir import Graph
+from mcugrad.plan import solver
 from mcugrad.plan.fit import Fit
 from mcugrad.plan.memory import Plan
 from mcugrad.plan.peak import Held, live_bytes, peak_node, why
@@ -31,10 +32,16 @@ def describe(graph: Graph, plan: Plan, fit: Fit) -> str:
 
 def proof(plan: Plan) -> str:
     """What is proved of the arena's size."""
-    needed = f"no placement of this order can go below {plan.bound:,}"
-    every = f"; no order of what follows the frozen front needs fewer than {plan.floor:,}"
-    gap = plan.arena_bytes - plan.bound
-    return f"arena {plan.arena_bytes:,}; {needed} (gap {gap:,}){every if plan.floor else ''}"
+    gap = plan.arena_bytes - plan.least
+    parts = [
+        f"arena {plan.arena_bytes:,}",
+        f"no placement of this order can go below {plan.least:,} (gap {gap:,}, {plan.gap:.1%})",
+    ]
+    if plan.floor:
+        parts.append(f"no order of what follows the frozen front needs fewer than {plan.floor:,}")
+    if gap and not solver.available():
+        parts.append("pip install mcugrad[compile] places it exactly: OR-tools is not there")
+    return "; ".join(parts)
 
 
 def _explained(held: Held) -> list[str]:

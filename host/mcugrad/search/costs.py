@@ -43,7 +43,7 @@ class Costs:
     def _plan(self, scheme: Scheme) -> Cost:
         graph = pipeline.uncalibrated(self.forward, str(scheme))
         board_graph = pipeline.lowered(graph)
-        placed = plan(board_graph)
+        placed = plan(board_graph, exact=False)
         laid = lay(board_graph, placed, self.board)
         fits = all(r.used <= r.memory.size for r in laid.regions)
         return Cost(

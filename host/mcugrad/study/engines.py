@@ -51,7 +51,7 @@ class HostC:
     def __init__(self, graph: Graph) -> None:
         self.front, _ = split(graph)
         graph = lowered(graph)
-        placed = plan(graph)
+        placed = plan(graph, exact=False)
         with TemporaryDirectory() as name:
             gen, library = Path(name) / "gen", Path(name) / "model.so"
             self._model = HostModel(write(emit(graph, placed), gen), library)

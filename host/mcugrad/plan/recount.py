@@ -1,0 +1,183 @@
+"""The checker's own lifetimes, counted row by row from the order and the streams' steps: each buffer lives
+just as long, no two meet, and the figures of the plan are what they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from mcugrad.errors import InternalError
+from mcugrad.ir import Graph, Node
+from mcugrad.ir.graph import Array
+from mcugrad.plan.arena import Buffer
+from mcugrad.plan.memory import Plan
+from mcugrad.plan.stream import FEED, Step, Stream
+
+WORD = 4
+
+
+def recount(graph: Graph, plan: Plan) -> None:
+    """Raise InternalError for a value without a place of its own, a buffer too small, off a word or outside,
+    a life that is not the values', two buffers that meet, a bound that is not the largest live set."""
+    uses = _Uses(graph, plan)
+    held = sorted(name for b in plan.buffers for name in b.values)
+    if held != sorted(uses.made):
+        raise InternalError("the buffers do not hold each value of the arena once")
+    for b in plan.buffers:
+        _check_buffer(graph, plan, b, uses)
+    live = [_live(plan, moment) for moment in range(uses.moments)]
+    if max(live, default=0) != plan.bound:
+        raise InternalError(f"the largest live set is {max(live, default=0)} bytes, not {plan.bound}")
+    if not plan.floor <= plan.bound <= plan.least <= plan.arena_bytes:
+        bounds = f"{plan.floor}, {plan.bound}, {plan.least}"
+        raise InternalError(f"an arena of {plan.arena_bytes} bytes below its bounds {bounds}")
+
+
+def needed(graph: Graph, node: Node, first: int, last: int) -> tuple[int, int]:
+    """The input rows that output rows first..last are made of, padding included."""
+    if node.op == "add":
+        return first, last
+    weight, stride, pad = graph.value(node.ins[1]).shape, node.attrs["stride"], node.attrs["pad"]
+    kernel = weight[1] if node.op == "conv2d" else weight[0]
+    return first * stride - pad, last * stride - pad + kernel - 1
+
+
+class _Uses:
+    """When each row of each value is written first and read last, by moments: a node, or a step of a stream.
+
+    A value that is no map of a stream has one row. nodes: the first and last node of each value's life.
+    """
+
+    def __init__(self, graph: Graph, plan: Plan) -> None:
+        self.graph, self.plan, self.moments = graph, plan, 0
+        self.made: dict[str, Array] = {}
+        self.used: dict[str, Array] = {}
+        self.nodes: dict[str, tuple[int, int]] = {}
+        self._maps = {name for s in plan.streams for name in s.spans}
+        for name in (v.name for v in graph.inputs if self._placed(v.name)):
+            self._write(name, 0, len(self._rows(name)), 0, 0)
+        for i, s in _parts(plan):
+            if s:
+                self._stream(s)
+            else:
+                self._node(plan.order[i], i)
+
+    def _placed(self, name: str) -> bool:
+        """Params and the scalars that the step is called with or returns lie elsewhere."""
+        value = self.graph.value(name)
+        outside = value in self.graph.inputs or name in self.graph.outputs.values()
+        return name not in self.graph.params and (value.size > 1 or not outside)
+
+    def _rows(self, name: str) -> range:
+        return range(self.graph.value(name).shape[0] if name in self._maps else 1)
+
+    def _node(self, node: Node, i: int) -> None:
+        for name in (n for n in node.ins if self._placed(n)):
+            self._read(name, 0, len(self._rows(name)), i)
+        for name in (n for n in node.outs if self._placed(n)):
+            self._write(name, 0, len(self._rows(name)), i, i)
+        self.moments += 1
+
+    def _stream(self, s: Stream) -> None:
+        done = dict.fromkeys((FEED, *range(s.first, s.last + 1)), 0)
+        if s.feed:
+            del self.made[s.feed], self.used[s.feed], self.nodes[s.feed]
+        for step in s.steps:
+            row = done[step.node]
+            if step.node != FEED:
+                self._reads(self.plan.order[step.node], step, row, s.last)
+            name = s.feed if step.node == FEED else self.plan.order[step.node].outs[0]
+            self._write(name, row, row + step.rows, s.first, s.first)
+            done[step.node] += step.rows
+            self.moments += 1
+
+    def _reads(self, node: Node, step: Step, row: int, last: int) -> None:
+        low, high = needed(self.graph, node, row, row + step.rows - 1)
+        for name in (n for n in node.ins if self._placed(n)):
+            self._read(name, max(low, 0), high + 1, last)
+
+    def _write(self, name: str, first: int, end: int, node: int, last: int) -> None:
+        if name not in self.made:
+            self.made[name] = np.full(len(self._rows(name)), -1)
+            self.used[name] = np.full(len(self._rows(name)), -1)
+            self.nodes[name] = node, last
+        self.made[name][first:end] = self.moments
+        self.used[name][first:end] = self.moments
+
+    def _read(self, name: str, first: int, end: int, node: int) -> None:
+        if name not in self.made or (self.made[name][first:end] < 0).any():
+            raise InternalError(f"{name} is read before it is made")
+        self.used[name][first:end] = self.moments
+        self.nodes[name] = self.nodes[name][0], max(self.nodes[name][1], node)
+
+    def life(self, names: Sequence[str]) -> range:
+        """Moments from the first use of one of the values to the last."""
+        first = min(int(self.made[name].min()) for name in names)
+        return range(first, max(int(self.used[name].max()) for name in names) + 1)
+
+    def held(self, name: str, moment: int) -> tuple[int, int] | None:
+        """First and last byte of the value that it needs at a moment. A window is needed all while it holds a
+        row, another value from the first row that is still to be read on."""
+        made, used, value = self.made[name], self.used[name], self.graph.value(name)
+        if name in self.plan.windows:
+            alive = ((made <= moment) & (moment <= used)).any()
+            return (0, _bytes(self.graph, self.plan, name)) if alive else None
+        if not made.min() <= moment <= used.max():
+            return None
+        return int(np.argmax(used >= moment)) * (value.nbytes // len(used)), value.nbytes
+
+
+def _parts(plan: Plan) -> Iterator[tuple[int, Stream | None]]:
+    """Nodes and streams in order: (index of the first node, the stream or None)."""
+    starts, i = {s.first: s for s in plan.streams}, 0
+    while i < len(plan.order):
+        yield i, starts.get(i)
+        i = starts[i].last + 1 if i in starts else i + 1
+
+
+def _check_buffer(graph: Graph, plan: Plan, b: Buffer, uses: _Uses) -> None:
+    name = b.values[0]
+    nodes = uses.nodes[name][0], max(uses.nodes[value][1] for value in b.values)
+    life = uses.life(b.values)
+    wrong = any(_extent(b, moment) != _needs(b, moment, uses) for moment in life)
+    if wrong or (b.start, b.alive.bit_length(), b.first, b.last) != (life[0], life[-1] + 1, *nodes):
+        raise InternalError(f"the buffer of {name} is not what its values need")
+    sizes = zip(b.values, b.at, strict=True)
+    if any(at < 0 or at % WORD or at + _bytes(graph, plan, value) > b.size for value, at in sizes):
+        raise InternalError(f"{name} has only {b.size} bytes")
+    if b.offset % WORD or b.size % WORD or b.offset < 0 or b.offset + b.size > plan.arena_bytes:
+        raise InternalError(f"{name} lies outside the arena or off a word")
+
+
+def _extent(b: Buffer, moment: int) -> list[tuple[int, int]]:
+    return [(span.start, span.end) for span in b.spans if span.alive >> moment & 1]
+
+
+def _needs(b: Buffer, moment: int, uses: _Uses) -> list[tuple[int, int]]:
+    """From the first byte that one of the values needs to the last, in whole words."""
+    held = [(at, uses.held(value, moment)) for value, at in zip(b.values, b.at, strict=True)]
+    found = [(at + h[0], at + h[1]) for at, h in held if h]
+    if not found:
+        return []
+    return [(min(start for start, _ in found), -(-max(end for _, end in found) // WORD) * WORD)]
+
+
+def _bytes(graph: Graph, plan: Plan, name: str) -> int:
+    value = graph.value(name)
+    rows = plan.windows.get(name, value.shape[0])
+    return value.nbytes // value.shape[0] * rows
+
+
+def _live(plan: Plan, moment: int) -> int:
+    """Bytes alive at a moment. Raises InternalError where two buffers share one."""
+    places = sorted(
+        (b.offset + start, b.offset + end, b.values[0])
+        for b in plan.buffers
+        for start, end in _extent(b, moment)
+    )
+    for (_, end, one), (start, _, other) in pairwise(places):
+        if start < end:
+            raise InternalError(f"{one} and {other} overlap at moment {moment}")
+    return sum(end - start for start, end, _ in places)

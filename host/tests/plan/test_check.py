@@ -1,0 +1,107 @@
+"""The checker on corrupt plans, streamed and not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+
+from mcugrad.errors import InternalError
+from mcugrad.ir import Graph
+from mcugrad.pipeline import lowered, uncalibrated
+from mcugrad.plan.arena import Buffer
+from mcugrad.plan.check import check
+from mcugrad.plan.memory import Plan, plan
+from tests.networks import Net, small
+
+ENOUGH = 1 << 40
+
+
+def streamed() -> Graph:
+    """A front that is worth streaming, with a residual."""
+    net = Net((33, 31, 3), 4).conv("conv0", 8, 3, 2)
+    return net.block("b0", 16, 8, 3).block("b1", 24, 8, 5, 2).block("b2", 8, 8, 3).head(4)
+
+
+GRAPHS = {
+    "whole": lowered(uncalibrated(small(), "last-6")),
+    "streamed": lowered(uncalibrated(streamed(), "head-only")),
+}
+PLANS = {kind: plan(graph) for kind, graph in GRAPHS.items()}
+Change = Callable[[Plan, Buffer], Buffer]
+CORRUPTIONS: dict[str, Change] = {
+    "off a word": lambda p, b: replace(b, offset=b.offset + 2),
+    "outside": lambda p, b: replace(b, offset=p.arena_bytes - b.size + 4),
+    "negative": lambda p, b: replace(b, offset=-4),
+    "too small": lambda p, b: replace(b, size=b.size - 4),
+    "shifted inside": lambda p, b: replace(b, at=(*b.at[:-1], b.at[-1] + 4)),
+    "dies early": lambda p, b: with_span(b, alive=b.spans[-1].alive & (b.spans[-1].alive - 1)),
+    "lives on": lambda p, b: with_span(b, alive=b.spans[-1].alive | 1 << b.alive.bit_length()),
+    "eaten": lambda p, b: with_span(b, start=b.spans[-1].start + 4),
+    "cut off": lambda p, b: with_span(b, end=b.spans[-1].end - 4),
+    "read later": lambda p, b: replace(b, last=b.last + 1),
+    "renamed": lambda p, b: replace(b, values=(*b.values[:-1], "nobody")),
+    "twice": lambda p, b: replace(b, values=(*b.values, p.buffers[0].values[0]), at=(*b.at, 0)),
+}
+
+
+def with_span(b: Buffer, **change: int) -> Buffer:
+    return replace(b, spans=(*b.spans[:-1], replace(b.spans[-1], **change)))
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+@pytest.mark.parametrize("kind", PLANS)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_corrupt_buffer_is_found(name: str, kind: str, seed: int) -> None:
+    graph, placed = GRAPHS[kind], PLANS[kind]
+    i = int(np.random.default_rng(seed).integers(1, len(placed.buffers)))
+    broken = CORRUPTIONS[name](placed, placed.buffers[i])
+    with pytest.raises(InternalError):
+        check(graph, replace(placed, buffers=(*placed.buffers[:i], broken, *placed.buffers[i + 1 :])))
+
+
+@pytest.mark.parametrize("kind", PLANS)
+@pytest.mark.parametrize(
+    "change", [{"bound": 4}, {"least": ENOUGH}, {"floor": ENOUGH}, {"buffers": ()}, {"arena_bytes": 64}]
+)
+def test_a_wrong_figure_is_found(kind: str, change: dict[str, object]) -> None:
+    broken: Plan = replace(PLANS[kind], **change)  # type: ignore[arg-type]
+    with pytest.raises(InternalError):
+        check(GRAPHS[kind], broken)
+
+
+@pytest.mark.parametrize("kind", PLANS)
+@pytest.mark.parametrize("seed", range(20))
+def test_buffers_that_meet_are_found(kind: str, seed: int) -> None:
+    """One is moved by a word, to where it shares a byte with another at some moment."""
+    graph, placed, rng = GRAPHS[kind], PLANS[kind], np.random.default_rng(seed)
+    for i in rng.permutation(len(placed.buffers)):
+        b = placed.buffers[i]
+        moved = [
+            replace(b, offset=at)
+            for at in (b.offset - 4, b.offset + 4)
+            if 0 <= at <= placed.arena_bytes - b.size
+        ]
+        for other in (m for m in moved if _meets(m, placed.buffers)):
+            buffers = (*placed.buffers[:i], other, *placed.buffers[i + 1 :])
+            with pytest.raises(InternalError):
+                check(graph, replace(placed, buffers=buffers))
+            return
+    pytest.fail("nothing can be moved")
+
+
+def _meets(b: Buffer, others: tuple[Buffer, ...]) -> bool:
+    for o in (o for o in others if o.values != b.values):
+        for s, t in product(b.spans, o.spans):
+            apart = b.offset + s.end <= o.offset + t.start or o.offset + t.end <= b.offset + s.start
+            if s.alive & t.alive and not apart:
+                return True
+    return False
+
+
+def test_the_plans_stream_as_they_say() -> None:
+    assert PLANS["streamed"].streams and PLANS["streamed"].feeds
+    assert not PLANS["whole"].streams
