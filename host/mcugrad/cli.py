@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mcugrad import bench as benchmark
-from mcugrad import kernelbench
-from mcugrad import boards, budget, build, config, custom, pipeline, prepare, report, run, stack
+from mcugrad import boards, budget, build, config, custom, kernelbench, pipeline, prepare, report, run, stack
 from mcugrad import modes as training_modes
 from mcugrad.config import Job
 from mcugrad.doctor import examine

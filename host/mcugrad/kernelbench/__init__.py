@@ -1,4 +1,4 @@
-"""Instructions of single kernels on the emulated board, beside the peers', the bar and the stored baseline."""
+"""Instructions of single kernels on the emulated board, beside the peers', the bar and a baseline."""
 
 from __future__ import annotations
 
@@ -74,8 +74,9 @@ def table(found: list[Found]) -> Table:
         out.add_column(column, justify="left" if column == "kernel" else "right")
     for f in found:
         k = f.kernel
-        peers = ["" if x is None else f"{x:.2f}" for x in (k.cmsis, k.tte)]
-        bar = "" if k.bar is None else f"{'✓' if f.each() <= k.bar else '✗'} {k.bar:.2f}"
+        cmsis, tte, goal = (*k.peers, None, None, None)[:3]
+        peers = ["" if x is None else f"{x:.2f}" for x in (cmsis, tte)]
+        bar = "" if goal is None else f"{'✓' if f.each() <= goal else '✗'} {goal:.2f}"
         ours, cycles = f"{f.each():.2f}", f"{f.cycles / k.work():.2f}"
         out.add_row(k.label, f"{k.work():,}", *peers, ours, bar, cycles, f"{f.instructions:,}")
     return out

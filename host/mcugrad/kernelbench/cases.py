@@ -16,6 +16,7 @@ from mcugrad.ir import DType, Value
 from mcugrad.ops.op import Op
 
 Shape = tuple[int, ...]
+Peers = tuple[float | None, ...]  # CMSIS-NN, TinyEngine, the bar
 STATE = (-9, 3, 0, 12)
 
 
@@ -23,7 +24,7 @@ STATE = (-9, 3, 0, 12)
 class Kernel:
     """One call of one kernel: shapes of its operands, its attributes, operands that are not random.
 
-    drop: results that it need not compute. unit: what is counted where there are no MACs.
+    drop: results that it need not compute. unit: how many there are of what is counted instead of MACs.
     """
 
     label: str
@@ -32,9 +33,7 @@ class Kernel:
     attrs: Mapping[str, Any]
     values: Mapping[str, tuple[int | float, ...]] = field(default_factory=dict)
     drop: tuple[str, ...] = ()
-    cmsis: float | None = None
-    tte: float | None = None
-    bar: float | None = None
+    peers: Peers = ()
     unit: int = 0
 
     @property
@@ -80,11 +79,10 @@ class Layer:
         return f"{kind} {self.size}x{self.size} {self.ci}->{self.co}"
 
     def forward(self, *peers: float | None, mask: bool = False) -> Kernel:
-        """peers: CMSIS-NN, TinyEngine, the bar."""
         shapes = (self.size, self.size, self.ci), (self.co, self.kernel, self.kernel, self.ci), (self.co,)
         attrs = {"stride": self.stride, "pad": self.kernel // 2, "zero_in": -3, "zero_out": 4, "shift": 0}
         drop, label = () if mask else ("mask",), f"conv {self}{' + mask' if mask else ''}"
-        return Kernel(label, "conv2d", (*shapes, (self.co,)), attrs, {}, drop, *peers)
+        return Kernel(label, "conv2d", (*shapes, (self.co,)), attrs, {}, drop, peers)
 
     def both(self, *peers: float | None) -> list[Kernel]:
         return [self.forward(*peers), self.forward(mask=True)]
@@ -102,10 +100,10 @@ class Layer:
         attrs = {"stride": 1, "pad": 0, "in_shape": (self.size, self.size), "offset": -2}
         values: dict[str, tuple[int | float, ...]] = {"da_scale": STATE, "dx_scale": STATE}
         if not trained:
-            return Kernel(f"dX {self}", "conv2d_dx", ins, attrs, values, (), *peers)
+            return Kernel(f"dX {self}", "conv2d_dx", ins, attrs, values, (), peers)
         ins += ((self.co, 1, 1, trained), (trained,))
         values["index"] = tuple(range(0, 2 * trained, 2))
-        return Kernel(f"dX {self}, {trained} trained", "conv2d_dx_part", ins, attrs, values, (), *peers)
+        return Kernel(f"dX {self}, {trained} trained", "conv2d_dx_part", ins, attrs, values, (), peers)
 
     def dw(self, *peers: float | None) -> Kernel:
         """Weight gradient and update."""
@@ -113,7 +111,7 @@ class Layer:
         ins = (w, w, (self.out, self.out, self.co), (self.co,), (4,), (1,), (self.size, self.size, self.ci))
         attrs = {"stride": 1, "pad": 0, "kernel": (1, 1), "zero_in": -3, "offset": -14, "inner": 0}
         values = {"coef": (1000.0,) * self.co, "lr": (0.01,), "da_scale": STATE}
-        return Kernel(f"dW + update {self}", "conv2d_dw_sgd", ins, attrs, values, (), *peers)
+        return Kernel(f"dW + update {self}", "conv2d_dw_sgd", ins, attrs, values, (), peers)
 
 
 def _head(op: str, *ins: Shape, **rest: Any) -> Kernel:
@@ -132,7 +130,7 @@ MATRIX = [
     *Layer(4, 96, 576).both(2.02, 1.80, None),
     *Layer(4, 576, 160).both(1.65, 1.62, 1.05),
     Layer(8, 48, 192).part(24),
-    _head("linear", (160,), (10, 160), (10,), cmsis=2.28, tte=3.21, bar=1.3),
+    _head("linear", (160,), (10, 160), (10,), peers=(2.28, 3.21, 1.3)),
     Layer(8, 40, 160).dx(None, 3.57, 1.25),
     Layer(8, 160, 40).dx(None, 3.57, 1.25),
     Layer(4, 96, 576).dx(None, 3.6, 1.25),
