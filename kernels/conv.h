@@ -50,7 +50,7 @@ void mg_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_
 void mg_depthwise_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
                                 mg_scale *dx_scale, const mg_conv_params *p);
 
-/* For kernel 1, stride 1, pad 0, in_c % 2 == 0, out_c % 4 == 0, out_c <= 640. */
+/* For kernel 1, stride 1, pad 0, out_c % 4 == 0. */
 void mg_conv2d_dx_s16__1x1(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
                            mg_scale *dx_scale, const mg_conv_params *p);
 
@@ -63,7 +63,7 @@ void mg_depthwise_conv2d_dx_s16__4(int16_t *dx, const int16_t *da, const int8_t 
 void mg_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p);
 void mg_depthwise_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p);
 
-/* For kernel 1, stride 1, pad 0, at most 256 pixels, even in_c and out_c. */
+/* For kernel 1, stride 1, pad 0, at most 256 pixels, out_c % 2 == 0. */
 void mg_conv2d_dw_s32__1x1(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p);
 
 /* For out_c % 4 == 0, at most 256 output pixels. */

@@ -196,7 +196,7 @@ static void by_sums(const product *c, const int8_t *w, int32_t from, int32_t n) 
         part t = part_of(0, c);
         for (int32_t k = 0; t.n > 0; t = part_of(++k, c)) {
             widen_part(quads, k, t, at, c);
-            mg_quads_s8(sums, w + t.from, quads, t.n, n, c->taps);
+            mg_quads_s8(*sums, w + t.from, quads, (mg_rows_of){t.n, n, c->taps, 4});
         }
         for (int32_t j = 0; j < 4 * n; j++)
             requantise(c, sums[j / 4][j % 4], at + j % 4, from + j / 4);

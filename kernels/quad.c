@@ -36,46 +36,41 @@
         STEP("51", load) STEP("52", load) STEP("53", load) "cmp    r1, lr               \n\t"                \
                                                            "bne    50b                  \n\t"
 
-#define CLOBBERED                                                                                            \
-    "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr", "cc", "memory"
+#define CLOBBERED "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "cc", "memory"
 
-/* Into memory: of r0 the sums, quads, entry, bytes from row to row less their length, end of the rows. */
+/* Into memory. Of r0: the sums, quads, entry, bytes from row to row less their length and from sums to sums,
+ * rows, ends of the quads and of the rows. */
 typedef struct {
-    int32_t (*sums)[4];
+    int32_t *sums;
     const uint32_t *quads;
     uint32_t entry;
-    int32_t skip;
-    const void *row, *quads_end;
-    const char *end;
-} rows;
+    int32_t skip, step;
+    const void *row, *quads_end, *end;
+} into_memory;
 
 #define INTO_MEMORY(load)                                                                                    \
-    "ldrd   r12, lr, [r0, #16]   \n"                                                                         \
+    "ldrd   r12, lr, [r0, #20]   \n"                                                                         \
     "1:                          \n\t"                                                                       \
     "ldr    r3, [r0]             \n\t"                                                                       \
     "ldrd   r1, r2, [r0, #4]     \n\t"                                                                       \
     "ldmia  r3, {r4-r7}          \n\t" PRODUCTS(load) "ldr    r3, [r0]             \n\t"                     \
-                                                      "ldr    r1, [r0, #12]        \n\t"                     \
-                                                      "stmia  r3!, {r4-r7}         \n\t"                     \
-                                                      "ldr    r2, [r0, #24]        \n\t"                     \
-                                                      "str    r3, [r0]             \n\t"                     \
+                                                      "ldrd   r1, r2, [r0, #12]    \n\t"                     \
+                                                      "stmia  r3, {r4-r7}          \n\t"                     \
+                                                      "add    r3, r3, r2           \n\t"                     \
                                                       "add    r12, r12, r1         \n\t"                     \
+                                                      "ldr    r2, [r0, #28]        \n\t"                     \
+                                                      "str    r3, [r0]             \n\t"                     \
                                                       "cmp    r12, r2              \n\t"                     \
                                                       "bne    1b"
 
 #define QUADS(name, type, load)                                                                              \
-    void name(int32_t(*sums)[4], const type *row, const uint32_t *quads, int32_t n, int32_t count,           \
-              int32_t apart) {                                                                               \
-        const int32_t size = (int32_t)sizeof *row;                                                           \
-        rows all = {sums,                                                                                    \
-                    quads,                                                                                   \
-                    (uint32_t)(-n / 4 & 3),                                                                  \
-                    (apart - n) * size,                                                                      \
-                    row,                                                                                     \
-                    quads + 2 * n,                                                                           \
-                    (const char *)row + count * apart * size};                                               \
-        register rows *r0 __asm__("r0") = &all;                                                              \
-        __asm__ volatile(INTO_MEMORY(load) : "+r"(r0) : : CLOBBERED);                                        \
+    void name(int32_t *sums, const type *row, const uint32_t *quads, mg_rows_of rows) {                      \
+        const int32_t n = rows.n, size = (int32_t)sizeof *row;                                               \
+        into_memory all = {.sums = sums, .quads = quads, .entry = (uint32_t)(-n / 4 & 3), .row = row};       \
+        all.skip = (rows.apart - n) * size, all.step = 4 * rows.step;                                        \
+        all.quads_end = quads + 2 * n, all.end = row + rows.count * rows.apart;                              \
+        register into_memory *r0 __asm__("r0") = &all;                                                       \
+        __asm__ volatile(INTO_MEMORY(load) : "+r"(r0) : : CLOBBERED, "r12", "lr");                           \
     }
 
 /* Requantise to four pixels. Of r0: b, m, y, out_c, zero, quads, entry, end of the rows. */
@@ -142,13 +137,8 @@ typedef struct {
         register const int32_t **r0 __asm__("r0") = &out->b;                                                 \
         register const type *r12 __asm__("r12") = w;                                                         \
         register const uint32_t *lr __asm__("lr") = out->quads + 2 * n;                                      \
-        __asm__ volatile(TO_PIXELS(load, keep, gather)                                                       \
-                         : "+r"(r0), "+r"(r12), "+r"(lr)                                                     \
-                         :                                                                                   \
-                         : CLOBBERED_PIXELS);                                                                \
+        __asm__ volatile(TO_PIXELS(load, keep, gather) : "+r"(r0), "+r"(r12), "+r"(lr) : : CLOBBERED);       \
     }
-
-#define CLOBBERED_PIXELS "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "cc", "memory"
 
 void mg_widen_quads(uint32_t *quads, const int8_t *x, int32_t pitch, int32_t n, int32_t zero) {
     register uint32_t *r0 __asm__("r0") = quads;
@@ -200,11 +190,10 @@ static void step(int32_t *sums, uint64_t w, const uint32_t *quads) {
 }
 
 #define QUADS(name, type, load)                                                                              \
-    void name(int32_t(*sums)[4], const type *row, const uint32_t *quads, int32_t n, int32_t count,           \
-              int32_t apart) {                                                                               \
-        for (int32_t j = 0; j < count; j++, row += apart)                                                    \
-            for (int32_t i = 0; i < n; i += 4)                                                               \
-                step(sums[j], load(row + i), quads + 2 * i);                                                 \
+    void name(int32_t *sums, const type *row, const uint32_t *quads, mg_rows_of rows) {                      \
+        for (int32_t j = 0; j < rows.count; j++, row += rows.apart, sums += rows.step)                       \
+            for (int32_t i = 0; i < rows.n; i += 4)                                                          \
+                step(sums, load(row + i), quads + 2 * i);                                                    \
     }
 
 #define NO_KEEP 0

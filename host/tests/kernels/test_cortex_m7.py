@@ -27,7 +27,7 @@ TOOLS = ["arm-none-eabi-gcc", "qemu-system-arm"]
 
 
 class Program:
-    """Cases as C; operands are bytes, one element away from a multiple of eight, so nothing is better."""
+    """Cases as C; operands lie at a multiple of eight or, in every other case, one element after one."""
 
     def __init__(self) -> None:
         self.text: list[str] = []
@@ -63,10 +63,10 @@ class Program:
         return "\n".join([shim.source(), '#include "cases.h"', *self.text, table, count, ""])
 
     def _bytes(self, name: str, a: Array) -> str:
-        data = bytes(a.itemsize) + a.tobytes()
-        values = ",".join(map(str, data))
+        before = a.itemsize if len(self.cases) % 2 else 8
+        values = ",".join(map(str, bytes(before) + a.tobytes()))
         self.text.append(f"static uint8_t {name}[] __attribute__((aligned(8))) = {{{values}}};")
-        return f"{name} + {a.itemsize}"
+        return f"{name} + {before}"
 
     def _array(self, kind: str, name: str, values: list[str]) -> None:
         self.text.append(f"static {kind}{name}[] = {{{', '.join(values)}}};")
@@ -126,9 +126,22 @@ def matrices(program: Program) -> None:
         ins = arrays.s8(h, w, ci), arrays.s8(co, 1, 1, ci), b, m
         for drop in ((), ("mask",)):
             program.case(f"conv {label} {drop}", "conv2d", *ins, drop=drop, **attrs)
-            if co % 2 == 0:
+            if co % 4 == 0:
+                gradients(program, label, ins[1], arrays.gradient(h, w, co), ins[0], trained)
                 part = arrays.s8(co, 1, 1, len(trained)), trained
                 program.case(f"part {label} {drop}", "conv2d_part", *ins, *part, drop=drop, **attrs)
+
+
+def gradients(program: Program, label: str, w: Array, da: Array, x: Array, trained: Array) -> None:
+    """Of a matrix product; of the weights' with one input channel less."""
+    states = np.array([-9, 1, 0, 14], np.int32), np.array([-20, 7, 2, 3], np.int32)
+    about = {"stride": 1, "pad": 0}
+    shape = {"in_shape": x.shape[:2], "offset": -2, **about}
+    program.case(f"dx {label}", "conv2d_dx", da, w, *states, **shape)
+    part = arrays.s8(*w.shape[:3], len(trained)), trained
+    program.case(f"dx part {label}", "conv2d_dx_part", da, w, *states, *part, **shape)
+    for own in (x, x[..., 1:]):
+        program.case(f"dw {label}", "conv2d_dw", da, own, zero_in=-128, kernel=(1, 1), **about)
 
 
 def everything_else(program: Program) -> None:
