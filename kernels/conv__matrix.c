@@ -24,20 +24,21 @@ typedef struct {
     int32_t pixels, taps, pitch;
 } product;
 
-/* n bytes, four at a time, the last four perhaps once more; the empty assembly keeps the compiler from
- * calling memcpy for them. */
+/* n bytes; the empty assembly keeps the compiler from calling memcpy for a few. */
 static inline void copy(int8_t *to, const int8_t *from, int32_t n) {
-    for (int32_t i = 0; i + 4 <= n; i += 4) {
-        mg_store32(to + i, mg_load32(from + i));
+    for (int32_t i = 0; i < n; i++) {
+        to[i] = from[i];
         __asm__("" : "+r"(to));
     }
-    if (n >= 4)
-        mg_store32(to + n - 4, mg_load32(from + n - 4));
-    else
-        for (int32_t i = 0; i < n; i++) {
-            to[i] = from[i];
-            __asm__("" : "+r"(to));
-        }
+}
+
+/* Four runs of n bytes, word by word, the last word perhaps once more: `step` apart there, `pitch` here. */
+static inline void copy_four(int8_t *to, int32_t pitch, const int8_t *from, int32_t step, int32_t n) {
+    for (int32_t i = 0; i < n; i += 4) {
+        const int32_t at = i + 4 <= n ? i : n - 4;
+        for (int32_t k = 0; k < 4; k++)
+            mg_store32(to + k * pitch + at, mg_load32(from + k * step + at));
+    }
 }
 
 /* Rows first <= ky < last of a window; what lies outside the map reads as the zero point. */
@@ -58,26 +59,14 @@ static void lay_out(int8_t *to, int32_t pitch, const int8_t *x, int32_t at, int3
     const int32_t line = p->kernel_w * p->in_c, step = p->stride * p->in_c, ox = at % p->out_w;
     const mg_taps rows = mg_rows(at / p->out_w, p), left = mg_columns(ox, p), right = mg_columns(ox + 3, p);
     const int inside = rows.first <= first && rows.last >= last && left.at >= 0;
-    if (inside && right.last == p->kernel_w && ox + 3 < p->out_w) {
+    if (inside && right.last == p->kernel_w && ox + 3 < p->out_w && line >= 4) {
         x += mg_in_at(rows.at + first, left.at, p);
         for (int32_t ky = first; ky < last; ky++, to += line, x += p->in_w * p->in_c)
-            for (int32_t k = 0; k < 4; k++)
-                copy(to + k * pitch, x + k * step, line);
+            copy_four(to, pitch, x, step, line);
         return;
     }
     for (int32_t k = 0; k < 4; k++)
         lay_one(to + k * pitch, x, at + k, first, last, p);
-}
-
-/* The windows of pixels `at` to at + 3; `bytes`: room for them before they are widened. */
-static void widen_windows(uint32_t *quads, int8_t *bytes, int32_t at, const product *c) {
-    const mg_conv_params *p = c->p;
-    if (mg_pointwise(p)) {
-        mg_widen_quads(quads, c->x + at * c->taps, c->taps, c->taps, p->zero_in);
-        return;
-    }
-    lay_out(bytes, c->pitch, c->x, at, 0, p->kernel_h, p);
-    mg_widen_quads(quads, bytes, c->pitch, c->pitch, p->zero_in);
 }
 
 /* Weights of some channels in the order for quads; padded taps weigh nothing. */
@@ -94,37 +83,27 @@ static void widen_weights(int16_t *to, const int8_t *w, int32_t channels, const 
     }
 }
 
-/* Channels `from` to from + n - 1 of pixels `at` to at + 3, whose weights are `words`, or else int8. */
-static void put(const product *c, const uint32_t *quads, const int16_t *words, int32_t at, int32_t from,
-                int32_t n) {
-    const int32_t out_c = c->p->out_c;
-    const int8_t *w = c->w + from * c->taps;
-    mg_pixels out = {.b = c->b + from,
-                     .m = c->m + from,
-                     .y = c->y + at * out_c + from,
-                     .out_c = out_c,
-                     .zero = c->p->zero_out,
-                     .quads = quads};
-    if (c->mask) {
-        out.mask = c->mask + (at * out_c + from) / 8, out.mask_row = out_c / 8;
-        if (words)
-            mg_pixels_masked_s16(&out, words, c->pitch, n);
-        else
-            mg_pixels_masked_s8(&out, w, c->taps, n);
-    } else if (words)
-        mg_pixels_s16(&out, words, c->pitch, n);
-    else
-        mg_pixels_s8(&out, w, c->taps, n);
-}
-
-/* All pixels, four at a time; the last four perhaps once more. `words`: some channels' weights, or else NULL.
- */
+/* Channels `from` to from + n - 1 of all pixels, four at a time, the last four perhaps once more. Their
+ * weights are `words`, or else int8; `bytes`: room for windows before they are widened. */
 static void pixels(const product *c, uint32_t *quads, int8_t *bytes, const int16_t *words, int32_t from,
                    int32_t n) {
+    const mg_conv_params *p = c->p;
+    const int32_t out_c = p->out_c, pitch = c->pitch, zero = p->zero_in;
+    const int8_t *w = c->w + from * c->taps;
+    const int pointwise = mg_pointwise(p);
+    mg_pixels out = {.out_c = out_c, .zero = p->zero_out, .quads = quads, .mask_row = out_c / 8};
     for (int32_t i = 0; i < c->pixels; i += 4) {
         const int32_t at = mg_min(i, c->pixels - 4);
-        widen_windows(quads, bytes, at, c);
-        put(c, quads, words, at, from, n);
+        if (!pointwise)
+            lay_out(bytes, pitch, c->x, at, 0, p->kernel_h, p);
+        mg_widen_quads(quads, pointwise ? c->x + at * pitch : bytes, pitch, pitch, zero);
+        out.b = c->b + from, out.m = c->m + from, out.y = c->y + at * out_c + from;
+        if (c->mask)
+            out.mask = c->mask + (at * out_c + from) / 8;
+        if (words)
+            (c->mask ? mg_pixels_masked_s16 : mg_pixels_s16)(&out, words, pitch, n);
+        else
+            (c->mask ? mg_pixels_masked_s8 : mg_pixels_s8)(&out, w, pitch, n);
     }
 }
 
