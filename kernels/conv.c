@@ -40,13 +40,8 @@ void mg_conv2d_s8(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, co
         mg_conv2d_s8__wide(y, mask, x, w, b, m, p);
         return;
     }
-    int pairs = p->out_c % 2 == 0 && p->shift == 0;
-    if (MG_FAST && pairs && mg_pointwise(p) && p->in_c % 4 == 0 && p->in_c <= 640) {
-        mg_conv2d_s8__1x1(y, mask, x, w, b, m, p);
-        return;
-    }
-    if (MG_FAST && pairs && per_channel <= 512) {
-        mg_conv2d_s8__laid_out(y, mask, x, w, b, m, p);
+    if (MG_FAST && mg_quads(p, mask)) {
+        mg_conv2d_s8__quads(y, mask, x, w, b, m, p);
         return;
     }
     mg_clear_bits(mask, p->out_h * p->out_w * p->out_c);

@@ -29,13 +29,9 @@ void mg_conv2d_s8(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, co
 void mg_depthwise_conv2d_s8(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
                             const int32_t *m, const mg_conv_params *p);
 
-/* For kernel 1, stride 1, pad 0, shift 0, in_c % 4 == 0, in_c <= 640, out_c % 2 == 0. */
-void mg_conv2d_s8__1x1(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
-                       const int32_t *m, const mg_conv_params *p);
-
-/* For shift 0, out_c % 2 == 0, at most 512 products a sum. */
-void mg_conv2d_s8__laid_out(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
-                            const int32_t *m, const mg_conv_params *p);
+/* For what mg_quads (geometry.h) takes. */
+void mg_conv2d_s8__quads(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
+                         const int32_t *m, const mg_conv_params *p);
 
 /* For in_c % 4 == 0, kernel 3x3, 5x5 or 7x7, stride 1 or 2, shift 0. */
 void mg_depthwise_conv2d_s8__4(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
@@ -54,7 +50,7 @@ void mg_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_
 void mg_depthwise_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
                                 mg_scale *dx_scale, const mg_conv_params *p);
 
-/* For kernel 1, stride 1, pad 0, in_c % 2 == 0, out_c % 4 == 0, out_c <= 640. */
+/* For kernel 1, stride 1, pad 0, out_c % 4 == 0. */
 void mg_conv2d_dx_s16__1x1(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
                            mg_scale *dx_scale, const mg_conv_params *p);
 
@@ -67,7 +63,7 @@ void mg_depthwise_conv2d_dx_s16__4(int16_t *dx, const int16_t *da, const int8_t 
 void mg_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p);
 void mg_depthwise_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p);
 
-/* For kernel 1, stride 1, pad 0, at most 256 pixels, even in_c and out_c. */
+/* For kernel 1, stride 1, pad 0, at most 256 pixels, out_c % 2 == 0. */
 void mg_conv2d_dw_s32__1x1(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p);
 
 /* For out_c % 4 == 0, at most 256 output pixels. */

@@ -1,193 +1,225 @@
-/* Convolution as a matrix product, by tiles of two channels and two pixels. The windows of a 1x1 convolution
- * are the pixels themselves; those of other kernels are laid out one after the other first. */
+/* Convolution as a matrix product, four pixels at a time. Their windows are widened once, on the stack, and
+ * meet the weights of all channels; where there are many pixels, so are the weights of as many channels as
+ * fit. The windows of a 1x1 convolution are the pixels themselves; those of other kernels are laid out first.
+ */
 #include "conv_part.h"
 #include "geometry.h"
+#include "quad.h"
 #include "requant.h"
-#include "tile.h"
 
-enum { WINDOWS = 1024 }; /* bytes of stack for windows laid out */
+enum {
+    WORDS = 768,  /* of stack: four windows, 2 words a tap, and widened weights, half a word each */
+    CHANNELS = 8, /* at a time at least, for whole bytes of the mask */
+    SUMS = 48,    /* channels whose sums are on the stack */
+    TAPS = 288    /* at a time, beside them */
+};
 
-/* Some windows of `taps` bytes, `pitch` apart (a multiple of 4), and where their results go. */
+/* One convolution: `taps` products a sum, `pitch` of them after padding to a multiple of 4. */
 typedef struct {
-    const int8_t *x;
-    int32_t count, taps, pitch, at;
-} windows;
+    const int8_t *x, *w;
+    const int32_t *b, *m;
+    int8_t *y;
+    uint8_t *mask;
+    const mg_conv_params *p;
+    int32_t pixels, taps, pitch;
+} product;
 
-/* Two channels: their sums' start, with the input's zero point folded in, and their multipliers. */
-typedef struct {
-    int32_t a, b, ma, mb, zero;
-} pair;
-
-/* Up to three weights, zeros after them. */
-static uint32_t load_few(const int8_t *w, int32_t n) {
-    uint32_t v = 0;
-    for (int32_t i = 0; i < n; i++)
-        v |= (uint32_t)(uint8_t)w[i] << 8 * i;
-    return v;
-}
-
-/* Widen four weights of each channel; add them up in the tile's pa and pb. */
-static inline void widen4(mg_words *t, uint32_t a, uint32_t b, mg_tile *sums) {
-    const uint32_t ones = 0x00010001;
-    t[0] = (mg_words){mg_sxtb16(a), mg_sxtb16(b)}, t[1] = (mg_words){mg_sxtb16_ror8(a), mg_sxtb16_ror8(b)};
-    sums->pa = mg_smlad(t[0].a, ones, mg_smlad(t[1].a, ones, sums->pa));
-    sums->pb = mg_smlad(t[0].b, ones, mg_smlad(t[1].b, ones, sums->pb));
-}
-
-/* The same of n weights, n % 4 == 0; those of the second channel lie `taps` after those of the first. */
-static inline mg_words *widen_all(mg_words *t, const int8_t *w, int32_t n, int32_t taps, mg_tile *sums) {
-#if MG_DSP
-    const int8_t *end = w + n;
-    uint32_t a, b, u, v;
-    if (n > 0)
-        __asm__ volatile("1:                                   \n\t"
-                         "ldr    %[b], [%[w], %[taps]]         \n\t"
-                         "ldr    %[a], [%[w]], #4              \n\t"
-                         "sxtb16 %[u], %[a]                    \n\t"
-                         "sxtb16 %[v], %[b]                    \n\t"
-                         "strd   %[u], %[v], [%[t]], #16       \n\t"
-                         "smlad  %[pa], %[u], %[ones], %[pa]   \n\t"
-                         "smlad  %[pb], %[v], %[ones], %[pb]   \n\t"
-                         "sxtb16 %[u], %[a], ror #8            \n\t"
-                         "sxtb16 %[v], %[b], ror #8            \n\t"
-                         "strd   %[u], %[v], [%[t], #-8]       \n\t"
-                         "smlad  %[pa], %[u], %[ones], %[pa]   \n\t"
-                         "smlad  %[pb], %[v], %[ones], %[pb]   \n\t"
-                         "cmp    %[w], %[end]                  \n\t"
-                         "bne    1b"
-                         : [t] "+r"(t), [w] "+r"(w), [pa] "+r"(sums->pa), [pb] "+r"(sums->pb), [a] "=&r"(a),
-                           [b] "=&r"(b), [u] "=&r"(u), [v] "=&r"(v)
-                         : [taps] "r"(taps), [end] "r"(end), [ones] "r"(0x00010001)
-                         : "cc", "memory");
-#else
-    for (int32_t i = 0; i < n; i += 4, t += 2)
-        widen4(t, mg_load32(w + i), mg_load32(w + taps + i), sums);
-#endif
-    return t;
-}
-
-/* Widen the weights of two channels and fold the zero point into their biases. */
-static pair widen(mg_words *t, const int8_t *w, int32_t taps, const int32_t *b, const int32_t *m,
-                  const mg_conv_params *p) {
-    mg_tile s = {0, 0, 0, 0};
-    const int32_t i = taps & ~3;
-    t = widen_all(t, w, i, taps, &s);
-    if (i < taps)
-        widen4(t, load_few(w + i, taps - i), load_few(w + taps + i, taps - i), &s);
-    return (pair){b[0] - p->zero_in * s.pa, b[1] - p->zero_in * s.pb, m[0], m[1], p->zero_out};
-}
-
-/* Requantise two channels of two pixels; p, q: indices of the pixels' first elements. */
-MG_INLINE void put(int8_t *y, uint8_t *mask, int32_t p, int32_t q, mg_tile t, const pair *k) {
-    const int32_t pa = mg_smmlar(t.pa, k->ma, k->zero), pb = mg_smmlar(t.pb, k->mb, k->zero);
-    const int32_t qa = mg_smmlar(t.qa, k->ma, k->zero), qb = mg_smmlar(t.qb, k->mb, k->zero);
-    int8_t *yp = y + p, *yq = y + q;
-    yp[0] = (int8_t)mg_ssat8(pa), yp[1] = (int8_t)mg_ssat8(pb);
-    yq[0] = (int8_t)mg_ssat8(qa), yq[1] = (int8_t)mg_ssat8(qb);
-    if (mask) {
-        mg_put_bits(mask, p, mg_flag_equal(mg_flag_equal(0, pa, mg_ssat8(pa), 1), pb, mg_ssat8(pb), 2));
-        mg_put_bits(mask, q, mg_flag_equal(mg_flag_equal(0, qa, mg_ssat8(qa), 1), qb, mg_ssat8(qb), 2));
+/* n bytes; the empty assembly keeps the compiler from calling memcpy for a few. */
+static inline void copy(int8_t *to, const int8_t *from, int32_t n) {
+    for (int32_t i = 0; i < n; i++) {
+        to[i] = from[i];
+        __asm__("" : "+r"(to));
     }
 }
 
-/* Two channels of all windows, two at a time; i: index of the first element. An odd last one is done twice.
- */
-MG_INLINE void column(int8_t *y, uint8_t *mask, int32_t i, const windows *v, const mg_words *w,
-                      const pair *of, int32_t out_c) {
-    const pair k = *of;
-    const int8_t *x = v->x;
-    const int32_t n = (v->taps + 3) & ~3, pitch = v->pitch;
-    for (int32_t left = v->count; left > 0; left -= 2, x += 2 * pitch, i += 2 * out_c) {
-        int32_t odd = left == 1;
-        mg_tile t = mg_tile_s8((mg_tile){k.a, k.b, k.a, k.b}, x, w, n, odd ? 0 : pitch);
-        put(y, mask, i, odd ? i : i + out_c, t, &k);
+/* Four runs of n bytes, word by word, the last word perhaps once more: `step` apart there, `pitch` here. */
+static inline void copy_four(int8_t *to, int32_t pitch, const int8_t *from, int32_t step, int32_t n) {
+    for (int32_t i = 0; i < n; i += 4) {
+        const int32_t at = i + 4 <= n ? i : n - 4;
+        for (int32_t k = 0; k < 4; k++)
+            mg_store32(to + k * pitch + at, mg_load32(from + k * step + at));
     }
 }
 
-/* Functions of their own, as the tile leaves few registers. */
-static void __attribute__((noinline))
-plain_column(int8_t *y, int32_t i, const windows *v, const mg_words *w, const pair *k, int32_t out_c) {
-    column(y, 0, i, v, w, k, out_c);
+/* Rows first <= ky < last of a window; what lies outside the map reads as the zero point. */
+static void lay_one(int8_t *to, const int8_t *x, int32_t at, int32_t first, int32_t last,
+                    const mg_conv_params *p) {
+    const mg_taps rows = mg_rows(at / p->out_w, p), cols = mg_columns(at % p->out_w, p);
+    const int32_t line = p->kernel_w * p->in_c, n = (cols.last - cols.first) * p->in_c;
+    memset(to, p->zero_in, (size_t)((last - first) * line));
+    for (int32_t ky = first; ky < last; ky++)
+        if (ky >= rows.first && ky < rows.last)
+            copy(to + (ky - first) * line + cols.first * p->in_c,
+                 x + mg_in_at(rows.at + ky, cols.at + cols.first, p), n);
 }
 
-static void __attribute__((noinline)) masked_column(int8_t *y, uint8_t *mask, int32_t i, const windows *v,
-                                                    const mg_words *w, const pair *k, int32_t out_c) {
-    column(y, mask, i, v, w, k, out_c);
+/* Rows first <= ky < last of four windows from pixel `at` on, `pitch` bytes apart. */
+static void lay_out(int8_t *to, int32_t pitch, const int8_t *x, int32_t at, int32_t first, int32_t last,
+                    const mg_conv_params *p) {
+    const int32_t line = p->kernel_w * p->in_c, step = p->stride * p->in_c, ox = at % p->out_w;
+    const mg_taps rows = mg_rows(at / p->out_w, p), left = mg_columns(ox, p), right = mg_columns(ox + 3, p);
+    const int inside = rows.first <= first && rows.last >= last && left.at >= 0;
+    if (inside && right.last == p->kernel_w && ox + 3 < p->out_w && line >= 4) {
+        x += mg_in_at(rows.at + first, left.at, p);
+        for (int32_t ky = first; ky < last; ky++, to += line, x += p->in_w * p->in_c)
+            copy_four(to, pitch, x, step, line);
+        return;
+    }
+    for (int32_t k = 0; k < 4; k++)
+        lay_one(to + k * pitch, x, at + k, first, last, p);
 }
 
-static inline void either(int8_t *y, uint8_t *mask, int32_t i, const windows *v, const mg_words *w,
-                          const pair *k, int32_t out_c) {
+/* Weights of some channels in the order for quads; padded taps weigh nothing. */
+static void widen_weights(int16_t *to, const int8_t *w, int32_t channels, const product *c) {
+    const int32_t whole = c->taps & ~3;
+    for (; channels > 0; channels--, to += c->pitch, w += c->taps) {
+        mg_widen_row(to, w, whole);
+        if (whole < c->taps) {
+            int8_t rest[4] = {0};
+            for (int32_t i = whole; i < c->taps; i++)
+                rest[i - whole] = w[i];
+            mg_widen_row(to + whole, rest, 4);
+        }
+    }
+}
+
+/* Channels `from` to from + n - 1 of all pixels, four at a time, the last four perhaps once more. Their
+ * weights are `words`, or else int8; `bytes`: room for windows before they are widened. */
+static void pixels(const product *c, uint32_t *quads, int8_t *bytes, const int16_t *words, int32_t from,
+                   int32_t n) {
+    const mg_conv_params *p = c->p;
+    const int32_t out_c = p->out_c, pitch = c->pitch, zero = p->zero_in;
+    const int8_t *w = c->w + from * c->taps;
+    const int pointwise = mg_pointwise(p);
+    mg_pixels out = {.out_c = out_c, .zero = p->zero_out, .quads = quads, .mask_row = out_c / 8};
+    for (int32_t i = 0; i < c->pixels; i += 4) {
+        const int32_t at = mg_min(i, c->pixels - 4);
+        if (!pointwise)
+            lay_out(bytes, pitch, c->x, at, 0, p->kernel_h, p);
+        mg_widen_quads(quads, pointwise ? c->x + at * pitch : bytes, pitch, pitch, zero);
+        out.b = c->b + from, out.m = c->m + from, out.y = c->y + at * out_c + from;
+        if (c->mask)
+            out.mask = c->mask + (at * out_c + from) / 8;
+        if (words)
+            (c->mask ? mg_pixels_masked_s16 : mg_pixels_s16)(&out, words, pitch, n);
+        else
+            (c->mask ? mg_pixels_masked_s8 : mg_pixels_s8)(&out, w, pitch, n);
+    }
+}
+
+static void at_once(const product *c) {
+    uint32_t memory[WORDS];
+    const int32_t out_c = c->p->out_c, bytes = mg_pointwise(c->p) ? 0 : c->pitch;
+    const int32_t room = WORDS * 2 - 4 * c->pitch - 2 * bytes, fit = mg_min(out_c, room / c->pitch);
+    const int32_t most = fit < out_c ? fit & -CHANNELS : fit;
+    const int few = c->pixels < 16 || (most < 2 * CHANNELS && most < out_c);
+    int8_t *const laid = (int8_t *)(memory + 2 * c->pitch);
+    int16_t *const words = (int16_t *)(laid + 4 * bytes);
+    if (c->taps % 4 == 0 && few) {
+        pixels(c, memory, laid, 0, 0, out_c);
+        return;
+    }
+    for (int32_t from = 0; from < out_c; from += most) {
+        const int32_t n = mg_min(most, out_c - from);
+        widen_weights(words, c->w + from * c->taps, n, c);
+        pixels(c, memory, laid, words, from, n);
+    }
+}
+
+static product all_of(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
+                      const int32_t *m, const mg_conv_params *p) {
+    const int32_t taps = p->kernel_h * p->kernel_w * p->in_c, n = p->out_h * p->out_w;
     if (mask)
-        masked_column(y, mask, i, v, w, k, out_c);
-    else
-        plain_column(y, i, v, w, k, out_c);
+        mask[(n * p->out_c - 1) / 8] = 0; /* spare bits */
+    return (product){x, w, b, m, y, mask, p, n, taps, (taps + 3) & ~3};
 }
 
-static void product(int8_t *y, uint8_t *mask, const windows *v, const int8_t *w, const int32_t *b,
-                    const int32_t *m, const mg_conv_params *p) {
-    mg_words words[MG_TILE_MAX / 2];
-    for (int32_t c = 0; c < p->out_c; c += 2) {
-        const pair k = widen(words, w + c * v->taps, v->taps, b + c, m + c, p);
-        either(y, mask, v->at + c, v, words, &k, p->out_c);
+/* Part `i` of the taps of four pixels: a row of the windows, or some input channels. */
+typedef struct {
+    int32_t from, n;
+} part;
+
+static part part_of(int32_t i, const product *c) {
+    const int32_t line = c->p->kernel_w * c->p->in_c, n = mg_pointwise(c->p) ? TAPS : line;
+    return (part){i * n, mg_min(n, c->taps - i * n)};
+}
+
+static void widen_part(uint32_t *quads, int32_t i, part t, int32_t at, const product *c) {
+    const mg_conv_params *p = c->p;
+    int8_t *bytes = (int8_t *)(quads + 2 * t.n);
+    if (mg_pointwise(p)) {
+        mg_widen_quads(quads, c->x + at * c->taps + t.from, c->taps, t.n, p->zero_in);
+        return;
+    }
+    lay_out(bytes, t.n, c->x, at, i, i + 1, p);
+    mg_widen_quads(quads, bytes, t.n, t.n, p->zero_in);
+}
+
+static void requantise(const product *c, int32_t sum, int32_t pixel, int32_t channel) {
+    const mg_conv_params *p = c->p;
+    const int32_t t = mg_requant(sum, c->m[channel], p->shift, p->zero_out), q = mg_ssat8(t),
+                  i = pixel * p->out_c + channel;
+    c->y[i] = (int8_t)q;
+    if (c->mask)
+        c->mask[i >> 3] = (uint8_t)((c->mask[i >> 3] & ~(1 << (i & 7))) | (q == t) << (i & 7));
+}
+
+/* Some channels by sums in memory: windows of any length, any shift; w: the first one's weights. */
+static void by_sums(const product *c, const int8_t *w, int32_t from, int32_t n) {
+    uint32_t quads[2 * TAPS];
+    int32_t sums[SUMS][4];
+    for (int32_t i = 0; i < c->pixels; i += 4) {
+        const int32_t at = mg_min(i, c->pixels - 4);
+        for (int32_t j = 0; j < n; j++)
+            sums[j][0] = sums[j][1] = sums[j][2] = sums[j][3] = c->b[from + j];
+        part t = part_of(0, c);
+        for (int32_t k = 0; t.n > 0; t = part_of(++k, c)) {
+            widen_part(quads, k, t, at, c);
+            mg_quads_s8(*sums, w + t.from, quads, (mg_rows_of){t.n, n, c->taps, 4});
+        }
+        for (int32_t j = 0; j < 4 * n; j++)
+            requantise(c, sums[j / 4][j % 4], at + j % 4, from + j / 4);
     }
 }
 
-void mg_conv2d_s8__1x1(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
-                       const int32_t *m, const mg_conv_params *p) {
-    const windows v = {x, p->out_h * p->out_w, p->in_c, p->in_c, 0};
-    mg_clear_bits(mask, v.count * p->out_c);
-    product(y, mask, &v, w, b, m, p);
+void mg_conv2d_s8__quads(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
+                         const int32_t *m, const mg_conv_params *p) {
+    const product c = all_of(y, mask, x, w, b, m, p);
+    if (mg_quads_at_once(p, mask)) {
+        at_once(&c);
+        return;
+    }
+    for (int32_t from = 0; from < p->out_c; from += SUMS)
+        by_sums(&c, w + from * c.taps, from, mg_min(SUMS, p->out_c - from));
 }
 
-void mg_conv2d_part_s8__1x1(int8_t *y, int8_t *work, uint8_t *mask, const int8_t *x, const int8_t *w,
-                            const int32_t *b, const int32_t *m, const int8_t *part, const int32_t *index,
-                            const mg_conv_part_params *p) {
-    const mg_conv_params *q = &p->conv;
-    const int32_t in_c = q->in_c, out_c = q->out_c, trained = p->trained;
-    const windows v = {x, q->out_h * q->out_w, in_c, in_c, 0};
-    mg_words words[MG_TILE_MAX / 2];
-    mg_clear_bits(mask, v.count * out_c);
-    for (int32_t c = 0; c < out_c; c += 2, w += 2 * in_c, part += 2 * trained) {
+/* Merged weights of as many channels as fit, widened. */
+static void merged(product *c, const int8_t *part, const int32_t *index, int32_t trained, int8_t *work) {
+    uint32_t memory[WORDS];
+    const int32_t in_c = c->taps, most = (WORDS * 2 - 4 * in_c) / in_c & -CHANNELS;
+    int16_t *const words = (int16_t *)(memory + 2 * in_c);
+    for (int32_t from = 0; from < c->p->out_c; from += most) {
+        const int32_t n = mg_min(most, c->p->out_c - from);
+        for (int32_t j = 0; j < n; j++, c->w += in_c, part += trained) {
+            mg_merge_row(work, c->w, in_c, part, index, trained);
+            mg_widen_row(words + j * in_c, work, in_c);
+        }
+        pixels(c, memory, 0, words, from, n);
+    }
+}
+
+void mg_conv2d_part_s8__quads(int8_t *y, int8_t *work, uint8_t *mask, const int8_t *x, const int8_t *w,
+                              const int32_t *b, const int32_t *m, const int8_t *part, const int32_t *index,
+                              const mg_conv_part_params *p) {
+    const int32_t in_c = p->conv.in_c, trained = p->trained;
+    product c = all_of(y, mask, x, w, b, m, &p->conv);
+    if (in_c <= 128 && (!mask || p->conv.out_c % CHANNELS == 0)) {
+        merged(&c, part, index, trained, work);
+        return;
+    }
+    for (int32_t i = 0; i < p->conv.out_c; i += 2, w += 2 * in_c, part += 2 * trained) {
         mg_merge_row(work, w, in_c, part, index, trained);
         mg_merge_row(work + in_c, w + in_c, in_c, part + trained, index, trained);
-        const pair k = widen(words, work, in_c, b + c, m + c, q);
-        either(y, mask, c, &v, words, &k, out_c);
+        by_sums(&c, work, i, 2);
     }
-}
-
-/* A few bytes, four at a time; the empty assembly keeps the compiler from calling memcpy for them. */
-static inline void copy(int8_t *to, const int8_t *from, int32_t n) {
-    for (; n >= 4; n -= 4, to += 4, from += 4) {
-        mg_store32(to, mg_load32(from));
-        __asm__("" : "+r"(to));
-    }
-    for (; n > 0; n--) {
-        *to++ = *from++;
-        __asm__("" : "+r"(to));
-    }
-}
-
-/* Copy one window; taps outside the map read as the zero point. */
-static void lay_out(int8_t *to, const int8_t *x, int32_t oy, int32_t ox, const mg_conv_params *p) {
-    const mg_taps rows = mg_rows(oy, p), cols = mg_columns(ox, p);
-    const int32_t line = p->kernel_w * p->in_c, n = (cols.last - cols.first) * p->in_c;
-    if (rows.last - rows.first < p->kernel_h || n < line)
-        memset(to, p->zero_in, (size_t)(p->kernel_h * line));
-    for (int32_t ky = rows.first; ky < rows.last; ky++)
-        copy(to + ky * line + cols.first * p->in_c, x + mg_in_at(rows.at + ky, cols.at + cols.first, p), n);
-}
-
-void mg_conv2d_s8__laid_out(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
-                            const int32_t *m, const mg_conv_params *p) {
-    int8_t bytes[WINDOWS] = {0};
-    const int32_t taps = p->kernel_h * p->kernel_w * p->in_c, pitch = (taps + 3) & ~3,
-                  most = WINDOWS / pitch & ~1;
-    mg_clear_bits(mask, p->out_h * p->out_w * p->out_c);
-    for (int32_t oy = 0; oy < p->out_h; oy++)
-        for (int32_t ox = 0; ox < p->out_w; ox += most) {
-            const windows v = {bytes, mg_min(most, p->out_w - ox), taps, pitch, mg_out_at(oy, ox, p)};
-            for (int32_t i = 0; i < v.count; i++)
-                lay_out(bytes + i * pitch, x, oy, ox + i, p);
-            product(y, mask, &v, w, b, m, p);
-        }
 }

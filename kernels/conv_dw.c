@@ -53,7 +53,7 @@ static void tap_gradient(int32_t *dw, const int16_t *da, int32_t step, const int
 
 /* Whether the variant takes it. */
 static int pointwise_pairs(const mg_conv_params *p) {
-    return MG_FAST && mg_pointwise(p) && p->in_c % 2 == 0 && p->out_c % 2 == 0 && p->in_h * p->in_w <= 256;
+    return MG_FAST && mg_pointwise(p) && p->out_c % 2 == 0 && p->in_h * p->in_w <= 256;
 }
 
 static int fours(const mg_conv_params *p) {

@@ -1,102 +1,97 @@
-/* Weight gradient of a 1x1 convolution: two input channels, widened once, by two output channels at a time;
- * each instruction multiplies two pixels. */
+/* Weight gradient of a 1x1 convolution: the pixels of some input channels as rows, widened once, by four
+ * output channels as quads; each instruction multiplies two pixels. */
 #include "conv_dw_sgd.h"
 #include "geometry.h"
-#include "requant.h"
-#include "tile.h"
+#include "quad.h"
 
-enum { PIXELS = 256 }; /* what an int32 sum can hold for sure; 1 KB of stack, in blocks 2 KB */
+enum {
+    WORDS = 640,          /* of stack: at 256 pixels one row and one quad, at 64 pixels 16 rows */
+    MOST = MG_DW_WORK / 4 /* rows at a time */
+};
 
-/* Input channels a, b = a + 1 of pixels 2i and 2i + 1; after an odd last one, a zero. */
-static void widen(mg_words *t, const int8_t *x, int32_t c, int32_t pixels, int32_t zero) {
-    for (int32_t i = 0; i < pixels; i += 2, t++) {
-        const int8_t *p = x + i * c, *q = p + c;
-        int32_t qa = 0, qb = 0;
-        if (i + 1 < pixels)
-            qa = q[0] - zero, qb = q[1] - zero;
-        *t = (mg_words){mg_pkhbt((uint32_t)(p[0] - zero), (uint32_t)qa),
-                        mg_pkhbt((uint32_t)(p[1] - zero), (uint32_t)qb)};
+/* A quad of output channels and n input channels' rows after it, all of `padded` pixels. */
+typedef struct {
+    uint32_t memory[WORDS], *rows;
+    const mg_conv_params *p;
+    int32_t pixels, padded, n;
+} plan;
+
+/* Rows of the input channels from x on; behind the last pixel, zeros. */
+static void widen(plan *t, const int8_t *x) {
+    const int32_t in_c = t->p->in_c, zero = t->p->zero_in, half = t->padded / 2;
+    for (int32_t i = 0; i < half; i++, x += 2 * in_c) {
+        const int first = 2 * i < t->pixels, second = 2 * i + 1 < t->pixels;
+        for (int32_t k = 0; k < t->n; k++) {
+            const int32_t a = first ? x[k] - zero : 0, b = second ? x[in_c + k] - zero : 0;
+            t->rows[k * half + i] = mg_pkhbt((uint32_t)a, (uint32_t)b);
+        }
     }
 }
 
-/* Sums over n pixels, n even: tile's p, q are output channels c and c + 1 (da there), a, b the input
- * channels. */
-MG_INLINE mg_tile pairs(const int16_t *da, const mg_words *x, int32_t n, int32_t out_c) {
-    mg_tile t = {0, 0, 0, 0};
-#if MG_DSP
-    uint32_t a, b, d, e, f;
-    const mg_words *end = x + n / 2;
-    int32_t step = 2 * out_c;
-    __asm__("cmp   %[x], %[end]              \n\t"
-            "beq   2f                        \n"
-            "1:                              \n\t"
-            "ldr   %[e], [%[da], %[step]]    \n\t"
-            "ldr   %[d], [%[da]]             \n\t"
-            "ldrd  %[a], %[b], [%[x]], #8    \n\t"
-            "add   %[da], %[da], %[step], lsl #1 \n\t"
-            "pkhbt %[f], %[d], %[e], lsl #16 \n\t"
-            "pkhtb %[e], %[e], %[d], asr #16 \n\t"
-            "smlad %[pa], %[a], %[f], %[pa]  \n\t"
-            "smlad %[pb], %[b], %[f], %[pb]  \n\t"
-            "smlad %[qa], %[a], %[e], %[qa]  \n\t"
-            "smlad %[qb], %[b], %[e], %[qb]  \n\t"
-            "cmp   %[x], %[end]              \n\t"
-            "bne   1b                        \n"
-            "2:"
-            : [pa] "+r"(t.pa), [pb] "+r"(t.pb), [qa] "+r"(t.qa), [qb] "+r"(t.qb), [da] "+r"(da), [x] "+r"(x),
-              [step] "+r"(step), [end] "+r"(end), [a] "=&r"(a), [b] "=&r"(b), [d] "=&r"(d), [e] "=&r"(e),
-              [f] "=&r"(f)
-            :
-            : "cc", "memory");
-#else
-    for (int32_t i = 0; i < n; i += 2, x++, da += 2 * out_c) {
-        uint32_t d = mg_load32(da), e = mg_load32(da + out_c), p = mg_pkhbt(d, e), q = mg_pkhtb(e, d);
-        t.pa = mg_smlad(x->a, p, t.pa), t.pb = mg_smlad(x->b, p, t.pb);
-        t.qa = mg_smlad(x->a, q, t.qa), t.qb = mg_smlad(x->b, q, t.qb);
+/* `channels` output channels from da on, four at most, as quads. */
+static void transpose(plan *t, const int16_t *da, int32_t channels) {
+    const int32_t out_c = t->p->out_c, paired = channels == 4 ? t->pixels / 2 : 0;
+    uint32_t *to = t->memory;
+    for (int32_t i = 0; i < paired; i++, to += 4, da += 2 * out_c) {
+        const uint32_t a = mg_load32(da), b = mg_load32(da + out_c);
+        const uint32_t c = mg_load32(da + 2), d = mg_load32(da + out_c + 2);
+        to[0] = mg_pkhbt(a, b), to[1] = mg_pkhtb(b, a), to[2] = mg_pkhbt(c, d), to[3] = mg_pkhtb(d, c);
     }
-#endif
-    return t;
+    for (int32_t i = 2 * paired; i < t->padded; i += 2, da += 2 * out_c)
+        for (int32_t k = 0; k < 4; k++) {
+            const int32_t a = k < channels && i < t->pixels ? da[k] : 0;
+            const int32_t b = k < channels && i + 1 < t->pixels ? da[out_c + k] : 0;
+            *to++ = mg_pkhbt((uint32_t)a, (uint32_t)b);
+        }
 }
 
-/* Channels c and c + 1 of da, with the widened input channels; dw at the first of the four, the second
- * channel's lie `row` on. */
-static void square(int32_t *dw, int32_t row, const int16_t *da, const mg_words *x, int32_t pixels,
-                   int32_t out_c) {
-    mg_tile t = pairs(da, x, pixels & ~1, out_c);
-    if (pixels % 2) {
-        uint32_t last = mg_load32(da + (pixels - 1) * out_c);
-        x += pixels / 2;
-        t.pa = mg_smlabb(x->a, last, t.pa), t.pb = mg_smlabb(x->b, last, t.pb);
-        t.qa = mg_smlabt(x->a, last, t.qa), t.qb = mg_smlabt(x->b, last, t.qb);
-    }
-    dw[0] = t.pa, dw[1] = t.pb;
-    dw[row] = t.qa, dw[row + 1] = t.qb;
+/* dw[k * step + j] of output channels da on and all rows. */
+static void four(int32_t *dw, int32_t step, const int16_t *da, int32_t channels, plan *t) {
+    int32_t sums[MOST][4];
+    transpose(t, da, channels);
+    memset(sums, 0, (size_t)t->n * sizeof *sums);
+    mg_quads_s16(*sums, (const int16_t *)t->rows, t->memory, (mg_rows_of){t->padded, t->n, t->padded, 4});
+    if (channels == 4)
+        for (int32_t j = 0; j < t->n; j++, dw++)
+            dw[0] = sums[j][0], dw[step] = sums[j][1], dw[2 * step] = sums[j][2], dw[3 * step] = sums[j][3];
+    else
+        for (int32_t k = 0; k < channels; k++, dw += step)
+            for (int32_t j = 0; j < t->n; j++)
+                dw[j] = sums[j][k];
+}
+
+static void start(plan *t, const mg_conv_params *p) {
+    t->p = p, t->pixels = p->in_h * p->in_w, t->padded = (t->pixels + 3) & ~3;
+    t->rows = t->memory + 2 * t->padded;
+}
+
+/* Input channels from `at` on, the same number in each round where there are several. */
+static void next(plan *t, const int8_t *x, int32_t at) {
+    const int32_t fit = 2 * WORDS / t->padded - 4, most = mg_min(MOST, fit),
+                  rounds = (t->p->in_c + most - 1) / most;
+    t->n = mg_min((t->p->in_c + rounds - 1) / rounds, t->p->in_c - at);
+    widen(t, x + at);
 }
 
 void mg_conv2d_dw_s32__1x1(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p) {
-    mg_words words[PIXELS / 2];
-    const int32_t pixels = p->in_h * p->in_w;
-    for (int32_t i = 0; i < p->in_c; i += 2) {
-        widen(words, x + i, p->in_c, pixels, p->zero_in);
-        for (int32_t c = 0; c < p->out_c; c += 2)
-            square(dw + c * p->in_c + i, p->in_c, da + c, words, pixels, p->out_c);
+    plan t;
+    start(&t, p);
+    for (int32_t at = 0; at < p->in_c; at += t.n) {
+        next(&t, x, at);
+        for (int32_t c = 0; c < p->out_c; c += 4)
+            four(dw + c * p->in_c + at, p->in_c, da + c, mg_min(4, p->out_c - c), &t);
     }
 }
 
-/* Four input channels, the last two perhaps missing, by some output channels a block. */
 void mg_conv2d_dw_blocks__1x1(const mg_dw_sink *sink, int32_t *work, const int16_t *da, const int8_t *x,
                               const mg_conv_params *p) {
-    mg_words words[2][PIXELS / 2];
-    const int32_t pixels = p->in_h * p->in_w, out_c = p->out_c, most = MG_DW_WORK / 4;
-    for (int32_t i = 0; i < p->in_c; i += 4) {
-        const int32_t n = mg_min(4, p->in_c - i);
-        for (int32_t k = 0; k < n; k += 2)
-            widen(words[k / 2], x + i + k, p->in_c, pixels, p->zero_in);
-        for (int32_t from = 0; from < out_c; from += most) {
-            const mg_dw_block b = {from, mg_min(most, out_c - from), i, n};
-            for (int32_t c = 0; c < b.channels; c += 2)
-                for (int32_t k = 0; k < n; k += 2)
-                    square(work + c * n + k, n, da + from + c, words[k / 2], pixels, out_c);
+    plan t;
+    start(&t, p);
+    for (int32_t at = 0; at < p->in_c; at += t.n) {
+        next(&t, x, at);
+        for (int32_t c = 0; c < p->out_c; c += 4) {
+            const mg_dw_block b = {c, mg_min(4, p->out_c - c), at, t.n};
+            four(work, t.n, da + c, b.channels, &t);
             sink->take(sink, work, b);
         }
     }

@@ -103,8 +103,7 @@ void mg_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_
         mg_conv2d_dx_s16__wide(dx, da, w, da_scale, dx_scale, p);
         return;
     }
-    int fits = p->in_c % 2 == 0 && p->out_c % 4 == 0 && p->out_c <= 640;
-    if (MG_FAST && mg_pointwise(p) && fits)
+    if (MG_FAST && mg_pointwise(p) && p->out_c % 4 == 0)
         mg_conv2d_dx_s16__1x1(dx, da, w, da_scale, dx_scale, p);
     else
         input_gradient(dx, da, w, da_scale, dx_scale, p);

@@ -1,66 +1,89 @@
-/* Input gradient of a 1x1 convolution by tiles of two channels and two pixels. */
+/* Input gradient of a 1x1 convolution: four input channels, whose weights lie transposed and widened on the
+ * stack, by some pixels at a time. */
 #include "conv_part.h"
-
+#include "geometry.h"
+#include "quad.h"
 #include "requant.h"
-#include "tile.h"
 
-/* The weights of input channels a and b = a + 1: word i holds output channels 2i and 2i + 1. */
-static void transpose(mg_words *t, const int8_t *w, int32_t in_c, int32_t out_c) {
-    for (int32_t i = 0; i < out_c / 2; i++, w += 2 * in_c) {
-        t[i].a = mg_pkhbt((uint32_t)w[0], (uint32_t)w[in_c]);
-        t[i].b = mg_pkhbt((uint32_t)w[1], (uint32_t)w[in_c + 1]);
+enum { PIXELS = 64, CHANNELS = 256 }; /* sums, 1 KB; output channels at a time, 2 KB */
+
+/* Four columns that lie anywhere, from row `from` on, as mg_transpose_quads does. */
+static void transpose_columns(uint32_t *quads, const mg_column *columns, int32_t from, int32_t n) {
+    for (int32_t k = 0; k < 4; k++) {
+        const int32_t step = columns[k].step;
+        const int8_t *w = columns[k].w + from * step;
+        for (int32_t i = 0; i < n; i += 2, w += 2 * step)
+            quads[2 * i + k] = mg_pkhbt((uint32_t)w[0], (uint32_t)w[step]);
     }
 }
 
-/* Two channels of two pixels, `apart` pixels from each other; i: the first one. */
-static inline void square(int16_t *dx, const int16_t *da, int32_t i, int32_t apart, const mg_words *w,
-                          mg_renorm *r, int32_t in_c, int32_t out_c) {
-    mg_tile t = mg_tile_s16((mg_tile){0, 0, 0, 0}, da + i * out_c, w, out_c, apart * out_c);
-    int16_t *p = dx + i * in_c, *q = p + apart * in_c;
-    p[0] = mg_renorm_one(r, t.pa), p[1] = mg_renorm_one(r, t.pb);
-    q[0] = mg_renorm_one(r, t.qa), q[1] = mg_renorm_one(r, t.qb);
+/* Four input channels, of which the first n exist. */
+typedef struct {
+    mg_column columns[4];
+    int32_t n;
+    int together; /* lie so in the plane */
+} quad;
+
+static void put(int16_t *dx, const int32_t (*sums)[4], int32_t pixels, const quad *q, int32_t in_c,
+                mg_renorm *renorm) {
+    mg_renorm r = *renorm;
+    if (q->n == 4)
+        for (int32_t i = 0; i < pixels; i++, dx += in_c, sums++) {
+            mg_renorm_two(dx, &r, (*sums)[0], (*sums)[1]);
+            mg_renorm_two(dx + 2, &r, (*sums)[2], (*sums)[3]);
+        }
+    else
+        for (int32_t i = 0; i < pixels; i++, dx += in_c, sums++)
+            for (int32_t k = 0; k < q->n; k++)
+                dx[k] = mg_renorm_one(&r, (*sums)[k]);
+    *renorm = r;
 }
 
-/* Two channels of all pixels. */
-static void pair(int16_t *dx, const int16_t *da, int32_t pixels, const mg_words *w, mg_renorm *r,
-                 int32_t in_c, int32_t out_c) {
-    for (int32_t i = 0; i + 1 < pixels; i += 2)
-        square(dx, da, i, 1, w, r, in_c, out_c);
-    if (pixels % 2) /* the last one, twice */
-        square(dx, da, pixels - 1, 0, w, r, in_c, out_c);
+/* One quad of all pixels. */
+static void gradient(int16_t *dx, const int16_t *da, const quad *q, const mg_conv_params *p, mg_renorm *r) {
+    uint32_t quads[2 * CHANNELS];
+    int32_t sums[PIXELS][4];
+    const int32_t in_c = p->in_c, out_c = p->out_c;
+    const int words = (uintptr_t)da % 4 == 0;
+    for (int32_t i = 0, count; i < p->in_h * p->in_w; i += count) {
+        count = mg_min(PIXELS, p->in_h * p->in_w - i);
+        memset(sums, 0, (size_t)count * sizeof *sums);
+        for (int32_t c = 0; c < out_c; c += CHANNELS) {
+            const int32_t n = mg_min(CHANNELS, out_c - c);
+            if (q->together)
+                mg_transpose_quads(quads, q->columns[0].w + c * in_c, in_c, n, 0);
+            else
+                transpose_columns(quads, q->columns, c, n);
+            (words ? mg_quads_s16 : mg_quads_s16__unaligned)(*sums, da + i * out_c + c, quads,
+                                                             (mg_rows_of){n, count, out_c, 4});
+        }
+        put(dx + i * in_c, sums, count, q, in_c, r);
+    }
 }
 
 void mg_conv2d_dx_s16__1x1(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
                            mg_scale *dx_scale, const mg_conv_params *p) {
-    const int32_t in_c = p->in_c, out_c = p->out_c, pixels = p->in_h * p->in_w,
-                  exp = da_scale->exp + p->offset;
-    mg_words words[MG_TILE_MAX / 2];
+    const int32_t in_c = p->in_c, exp = da_scale->exp + p->offset;
     mg_renorm r = mg_renorm_start(dx_scale, da_scale->bits);
-    for (int32_t c = 0; c < in_c; c += 2) {
-        transpose(words, w + c, in_c, out_c);
-        pair(dx + c, da, pixels, words, &r, in_c, out_c);
+    for (int32_t c = 0; c < in_c; c += 4) {
+        quad q = {.n = mg_min(4, in_c - c), .together = in_c - c >= 4};
+        for (int32_t k = 0; k < 4; k++)
+            q.columns[k] = (mg_column){w + mg_min(c + k, in_c - 1), in_c};
+        gradient(dx + c, da, &q, p, &r);
     }
     mg_renorm_end(&r, dx_scale, exp);
-}
-
-static void transpose_columns(mg_words *t, mg_column a, mg_column b, int32_t out_c) {
-    for (int32_t i = 0; i < out_c / 2; i++, a.w += 2 * a.step, b.w += 2 * b.step) {
-        t[i].a = mg_pkhbt((uint32_t)a.w[0], (uint32_t)a.w[a.step]);
-        t[i].b = mg_pkhbt((uint32_t)b.w[0], (uint32_t)b.w[b.step]);
-    }
 }
 
 void mg_conv2d_dx_part_s16__1x1(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
                                 mg_scale *dx_scale, const int8_t *part, const int32_t *index,
                                 const mg_conv_part_params *p) {
-    const int32_t in_c = p->conv.in_c, out_c = p->conv.out_c, pixels = p->conv.in_h * p->conv.in_w,
-                  exp = da_scale->exp + p->conv.offset;
-    mg_words words[MG_TILE_MAX / 2];
+    const int32_t in_c = p->conv.in_c, exp = da_scale->exp + p->conv.offset;
     mg_renorm r = mg_renorm_start(dx_scale, da_scale->bits);
-    for (int32_t c = 0, next = 0; c < in_c; c += 2) {
-        const mg_column a = mg_column_of(c, &next, w, part, index, p);
-        transpose_columns(words, a, mg_column_of(c + 1, &next, w, part, index, p), out_c);
-        pair(dx + c, da, pixels, words, &r, in_c, out_c);
+    for (int32_t c = 0, next = 0; c < in_c; c += 4) {
+        quad q = {.n = mg_min(4, in_c - c)};
+        for (int32_t k = 0; k < 4; k++)
+            q.columns[k] = mg_column_of(mg_min(c + k, in_c - 1), &next, w, part, index, p);
+        gradient(dx + c, da, &q, &p->conv, &r);
     }
     mg_renorm_end(&r, dx_scale, exp);
 }

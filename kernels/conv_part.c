@@ -54,7 +54,8 @@ void mg_conv2d_part_s8(int8_t *y, int8_t *work, uint8_t *mask, const int8_t *x, 
         return;
     }
 #endif
-    (MG_FAST ? mg_conv2d_part_s8__1x1 : part_forward)(y, work, mask, x, w, b, m, part, index, p);
+    const int fast = MG_FAST && p->conv.in_h * p->conv.in_w >= 4;
+    (fast ? mg_conv2d_part_s8__quads : part_forward)(y, work, mask, x, w, b, m, part, index, p);
 }
 
 static void part_gradient(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,

@@ -28,9 +28,11 @@ void mg_merge_dx_s8(int8_t *y, const int8_t *w, const int8_t *part, const int32_
 void mg_conv2d_part_s8(int8_t *y, int8_t *work, uint8_t *mask, const int8_t *x, const int8_t *w,
                        const int32_t *b, const int32_t *m, const int8_t *part, const int32_t *index,
                        const mg_conv_part_params *p);
-void mg_conv2d_part_s8__1x1(int8_t *y, int8_t *work, uint8_t *mask, const int8_t *x, const int8_t *w,
-                            const int32_t *b, const int32_t *m, const int8_t *part, const int32_t *index,
-                            const mg_conv_part_params *p);
+
+/* For at least 4 pixels. */
+void mg_conv2d_part_s8__quads(int8_t *y, int8_t *work, uint8_t *mask, const int8_t *x, const int8_t *w,
+                              const int32_t *b, const int32_t *m, const int8_t *part, const int32_t *index,
+                              const mg_conv_part_params *p);
 
 /* conv.h's mg_conv2d_dx_s16 for kernel 1, stride 1, pad 0, in_c % 2 == 0, out_c % 4 == 0, out_c <= 640. */
 void mg_conv2d_dx_part_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,

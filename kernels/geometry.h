@@ -36,6 +36,21 @@ static inline int mg_pointwise(const mg_conv_params *p) {
     return p->kernel_h * p->kernel_w * p->stride == 1 && p->pad == 0;
 }
 
+/* Whether windows and the weights of eight channels fit on the stack of the kernels for quads of pixels, and
+ * the mask is made of whole bytes. */
+static inline int mg_quads_at_once(const mg_conv_params *p, const void *mask) {
+    const int32_t taps = p->kernel_h * p->kernel_w * p->in_c;
+    const int fit = taps % 4 ? taps <= 108 : mg_pointwise(p) ? taps <= 384 : taps <= 256;
+    return fit && p->shift == 0 && (!mask || p->out_c % 8 == 0);
+}
+
+/* What the kernels for quads of pixels take. */
+static inline int mg_quads(const mg_conv_params *p, const void *mask) {
+    const int32_t line = p->kernel_w * p->in_c;
+    const int by_rows = line % 4 == 0 && (line <= 192 || mg_pointwise(p));
+    return p->out_h * p->out_w >= 4 && (by_rows || mg_quads_at_once(p, mask));
+}
+
 /* What the kernels for wide vectors take: their operands lie on the stack, 5 MB at most. */
 static inline int mg_wide_matrix(const mg_conv_params *p) {
     int32_t taps = p->kernel_h * p->kernel_w, most = 1 << 11;

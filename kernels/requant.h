@@ -36,11 +36,21 @@ static inline mg_renorm mg_renorm_start(const mg_scale *scale, int32_t bits) {
     return (mg_renorm){bits, shift, (int32_t)(UINT32_C(1) << (32 - shift)), 0};
 }
 
-/* Gradient sum -> int16 q with |q| <= 2^14. */
-static inline int16_t mg_renorm_one(mg_renorm *r, int32_t acc) {
+/* Gradient sum -> q with |q| <= 2^14, which fits an int16. */
+static inline int32_t mg_renorm_word(mg_renorm *r, int32_t acc) {
     int32_t t = mg_smmulr(acc, r->mult);
     r->magnitude |= (uint32_t)(t ^ (t >> 31));
-    return (int16_t)mg_ssat15(t);
+    return mg_ssat15(t);
+}
+
+static inline int16_t mg_renorm_one(mg_renorm *r, int32_t acc) {
+    return (int16_t)mg_renorm_word(r, acc);
+}
+
+/* Two sums to two elements. */
+static inline void mg_renorm_two(int16_t *q, mg_renorm *r, int32_t first, int32_t second) {
+    const uint32_t a = (uint32_t)mg_renorm_word(r, first), b = (uint32_t)mg_renorm_word(r, second);
+    mg_store32(q, mg_pkhbt(a, b));
 }
 
 /* Enter the tensor's exponent (that of its sums is `exp`) and choose the growth that the next step expects:

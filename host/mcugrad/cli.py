@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mcugrad import bench as benchmark
-from mcugrad import boards, budget, build, config, custom, pipeline, prepare, report, run, stack
+from mcugrad import boards, budget, build, config, custom, kernelbench, pipeline, prepare, report, run, stack
 from mcugrad import modes as training_modes
 from mcugrad.config import Job
 from mcugrad.doctor import examine
@@ -176,6 +176,15 @@ def bench(board: BoardId = None, only: Only = "", update: Update = False) -> Non
     """Instructions, RAM and flash of one training step, beside the peers'; fails on a rise above 1 %."""
     found = benchmark.run(board or Job().board.id, Console(), update, only)
     if rises := benchmark.rises(found):
+        sys.stderr.write("\n".join(["more than the baseline:", *rises, ""]))
+        raise typer.Exit(1)
+
+
+@app.command("bench-kernels")
+def bench_kernels(board: BoardId = None, only: Only = "", update: Update = False) -> None:
+    """Instructions a MAC of single kernels, beside the peers' and the bar; fails on a rise above 1 %."""
+    found = kernelbench.run(board or Job().board.id, Console(), update, only)
+    if rises := kernelbench.rises(found, kernelbench.baselines()):
         sys.stderr.write("\n".join(["more than the baseline:", *rises, ""]))
         raise typer.Exit(1)
 

@@ -22,7 +22,7 @@ FLOORS = [
     {"pipeline"},
     {"train", "view", "custom", "doctor", "budget"},
     {"prepare", "twin"},
-    {"run", "bench", "study"},
+    {"run", "bench", "kernelbench", "study"},
     {"modes", "search"},
     {"cli"},
     {"__main__"},

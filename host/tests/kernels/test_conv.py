@@ -20,6 +20,10 @@ MAPS = [(1, 1, 1, 1), (4, 4, 3, 1), (5, 3, 3, 2), (9, 9, 3, 2), (8, 8, 5, 1), (7
 MAPS += [(9, 8, 7, 2), (1, 5, 3, 1), (2, 2, 7, 2), (3, 7, 1, 1), (5, 5, 1, 2), (33, 2, 3, 1), (2, 33, 3, 2)]
 BIG = [(33, 33, 1, 1), (32, 32, 3, 1), (33, 17, 5, 2), (16, 32, 7, 1)]
 
+# height, width, channels in and out: few and many pixels, weights that fit widened and those that do not
+MATRICES = [(2, 2, 384, 8), (2, 2, 388, 8), (1, 4, 576, 56), (4, 5, 160, 40), (5, 3, 20, 64), (3, 2, 48, 24)]
+MATRICES += [(4, 4, 24, 144), (1, 3, 8, 8), (7, 9, 8, 32), (5, 5, 12, 13)]
+
 
 def out_shape(size: tuple[int, int, int, int], pad: int) -> tuple[int, int]:
     h, width, kernel, stride = size
@@ -72,6 +76,24 @@ def test_no_mask_no_padding_and_shift(kernels: Kernels, op: str) -> None:
     forward(kernels, op, (9, 9, 3, 1), 8, w, pad=0)
     for shift in (1, 3, 8):
         forward(kernels, op, (9, 9, 3, 1), 8, w, shift=shift)
+
+
+@pytest.mark.parametrize("h, width, ci, co", MATRICES)
+@pytest.mark.parametrize("drop", [(), ("mask",)])
+def test_matrix_products(
+    kernels: Kernels, h: int, width: int, ci: int, co: int, drop: tuple[str, ...]
+) -> None:
+    for zero in (-128, 0, 127):
+        forward(kernels, "conv2d", (h, width, 1, 1), ci, arrays.s8(co, 1, 1, ci), zero_in=zero, drop=drop)
+    forward(kernels, "conv2d", (h, width, 1, 1), ci, arrays.s8(co, 1, 1, ci), shift=2, drop=drop)
+
+
+@pytest.mark.parametrize("c", [1, 3, 4, 5, 12, 20, 48, 64, 65])
+@pytest.mark.parametrize("drop", [(), ("mask",)])
+def test_windows(kernels: Kernels, c: int, drop: tuple[str, ...]) -> None:
+    for size in [(9, 12, 3, 1), (13, 11, 3, 2), (4, 5, 5, 1), (16, 17, 2, 2)]:
+        for co in (8, 13):
+            forward(kernels, "conv2d", size, c, arrays.s8(co, size[2], size[2], c), zero_in=-128, drop=drop)
 
 
 @pytest.mark.parametrize("op", ["conv2d", "depthwise_conv2d"])

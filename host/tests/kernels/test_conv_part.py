@@ -16,7 +16,7 @@ def trained(ci: int, k: int) -> Array:
     return np.sort(arrays.RNG.choice(ci, k, replace=False)).astype(np.int32)
 
 
-SHAPES = [(1, 1, 4, 4), (3, 5, 8, 12), (4, 4, 12, 8), (2, 3, 48, 20)]
+SHAPES = [(1, 1, 4, 4), (3, 5, 8, 12), (4, 4, 12, 8), (2, 3, 48, 20), (4, 5, 160, 40), (1, 4, 128, 56)]
 
 
 @pytest.mark.parametrize("h, w, ci, co", SHAPES)

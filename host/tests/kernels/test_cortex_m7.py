@@ -16,6 +16,7 @@ from mcugrad.ops import fixed
 from mcugrad.paths import KERNELS
 from tests.kernels import arrays, shim
 from tests.kernels.run import field_values
+from tests.kernels.test_conv import MATRICES
 from tests.kernels.test_update import MODES, kept, key
 
 HERE = Path(__file__).parent / "cortex_m7"
@@ -26,22 +27,27 @@ TOOLS = ["arm-none-eabi-gcc", "qemu-system-arm"]
 
 
 class Program:
-    """Cases as C; operands are bytes, one element away from a multiple of eight, so nothing is better."""
+    """Cases as C; operands lie at a multiple of eight or, in every other case, one element after one."""
 
     def __init__(self) -> None:
         self.text: list[str] = []
         self.cases: list[str] = []
 
-    def case(self, label: str, name: str, *ins: Array, **attrs: Any) -> None:
+    def case(self, label: str, name: str, *ins: Array, drop: tuple[str, ...] = (), **attrs: Any) -> None:
+        """drop: results passed as NULL."""
         op, k = ops.get(name), f"c{len(self.cases)}"
         expected = op.ref(*ins, **attrs)
         outs = [np.zeros_like(e) for e in expected[: len(op.outs)]]
-        given = [self._bytes(f"{k}_{i}", a) for i, a in enumerate([*outs, *ins])]
-        found = given[: len(outs)] + [
-            g for g, a in zip(given[len(outs) :], op.ins, strict=True) if a.name in op.inout
+        names = [a.name for a in (*op.outs, *op.ins)]
+        given = [
+            "0" if name in drop else self._bytes(f"{k}_{i}", a)
+            for i, (name, a) in enumerate(zip(names, [*outs, *ins], strict=True))
         ]
-        made = len(op.scratch)  # come first, and mean nothing
-        found, expected = found[made:], expected[made:]
+        written = [a.name in op.inout for a in op.ins]
+        found = given[: len(outs)] + [g for g, w in zip(given[len(outs) :], written, strict=True) if w]
+        labels = [a.name for a in op.outs] + [a.name for a in op.ins if a.name in op.inout]
+        kept = [i for i, name in enumerate(labels) if name not in (*drop, *op.scratch)]
+        found, expected = [found[i] for i in kept], tuple(expected[i] for i in kept)
         wanted = [self._bytes(f"{k}_e{i}", np.ascontiguousarray(e)) for i, e in enumerate(expected)]
         self._array("void *", f"{k}_operands", given)
         self._array("const double ", f"{k}_fields", [float(v).hex() for v in field_values(op, ins, attrs)])
@@ -57,10 +63,10 @@ class Program:
         return "\n".join([shim.source(), '#include "cases.h"', *self.text, table, count, ""])
 
     def _bytes(self, name: str, a: Array) -> str:
-        data = bytes(a.itemsize) + a.tobytes()
-        values = ",".join(map(str, data))
+        before = a.itemsize if len(self.cases) % 2 else 8
+        values = ",".join(map(str, bytes(before) + a.tobytes()))
         self.text.append(f"static uint8_t {name}[] __attribute__((aligned(8))) = {{{values}}};")
-        return f"{name} + {a.itemsize}"
+        return f"{name} + {before}"
 
     def _array(self, kind: str, name: str, values: list[str]) -> None:
         self.text.append(f"static {kind}{name}[] = {{{', '.join(values)}}};")
@@ -106,6 +112,36 @@ def all_convolutions(program: Program) -> None:
         for h, w, stride in [(4, 4, 1), (9, 7, 1), (8, 8, 2), (7, 9, 2), (1, 2, 2), (3, 40, 1), (2, 70, 2)]:
             convolutions(program, "depthwise_conv2d", h, w, kernel, stride, 8, 8)
     convolutions(program, "depthwise_conv2d", 5, 5, 3, 1, 5, 5)
+
+
+def matrices(program: Program) -> None:
+    """Few and many pixels, masked and not, trained in part or not; every number of steps modulo a round's."""
+    trained = np.array([1, 2, 7], np.int32)
+    for h, w, ci, co in MATRICES:
+        label, attrs = (
+            f"{h}x{w} {ci}->{co}",
+            {"stride": 1, "pad": 0, "zero_in": -128, "zero_out": 3, "shift": 0},
+        )
+        b, m = arrays.s32(90000, co), (arrays.multiplier(co) // 900).astype(np.int32)
+        ins = arrays.s8(h, w, ci), arrays.s8(co, 1, 1, ci), b, m
+        for drop in ((), ("mask",)):
+            program.case(f"conv {label} {drop}", "conv2d", *ins, drop=drop, **attrs)
+            if co % 4 == 0:
+                gradients(program, label, ins[1], arrays.gradient(h, w, co), ins[0], trained)
+                part = arrays.s8(co, 1, 1, len(trained)), trained
+                program.case(f"part {label} {drop}", "conv2d_part", *ins, *part, drop=drop, **attrs)
+
+
+def gradients(program: Program, label: str, w: Array, da: Array, x: Array, trained: Array) -> None:
+    """Of a matrix product; of the weights' with one input channel less."""
+    states = np.array([-9, 1, 0, 14], np.int32), np.array([-20, 7, 2, 3], np.int32)
+    about = {"stride": 1, "pad": 0}
+    shape = {"in_shape": x.shape[:2], "offset": -2, **about}
+    program.case(f"dx {label}", "conv2d_dx", da, w, *states, **shape)
+    part = arrays.s8(*w.shape[:3], len(trained)), trained
+    program.case(f"dx part {label}", "conv2d_dx_part", da, w, *states, *part, **shape)
+    for own in (x, x[..., 1:]):
+        program.case(f"dw {label}", "conv2d_dw", da, own, zero_in=-128, kernel=(1, 1), **about)
 
 
 def everything_else(program: Program) -> None:
@@ -175,6 +211,7 @@ def dynamic(program: Program) -> None:
 def test_cortex_m7(tmp_path: Path, level: str) -> None:
     program = Program()
     all_convolutions(program)
+    matrices(program)
     everything_else(program)
     fused(program)
     dynamic(program)

@@ -1,0 +1,283 @@
+/* The inner loops of the matrix products. In the assembly: r1 quads, lr their end, r12 rows, r4-r7 sums, r2
+ * and r3 four elements of a row, r8-r11 a word of each quad; r0 what remains in memory. The loop makes 16
+ * products of each and is entered so that the right number of steps is done, or left at once. */
+#include "quad.h"
+
+#include "requant.h"
+
+#if MG_DSP
+
+#define CLOBBERED "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "cc", "memory"
+
+/* clang-format off */
+#define LOAD_S8                                                                                           \
+    "ldr    r2, [r12], #4\n\t"                                                                            \
+    "sxtb16 r3, r2, ror #8\n\t"                                                                           \
+    "sxtb16 r2, r2\n\t"
+#define LOAD_S16                                                                                          \
+    "ldrd   r2, r3, [r12], #8\n\t"
+#define LOAD_UNALIGNED                                                                                    \
+    "ldr    r2, [r12], #4\n\t"                                                                            \
+    "ldr    r3, [r12], #4\n\t"
+
+/* Four products of each sum; the label is where the loop may be entered. */
+#define STEP(label, load)                                                                                 \
+    label ":\n\t" load                                                                                    \
+    "ldmia  r1!, {r8-r11}\n\t"                                                                            \
+    "smlad  r4, r2, r8, r4\n\t"                                                                           \
+    "smlad  r5, r2, r9, r5\n\t"                                                                           \
+    "smlad  r6, r2, r10, r6\n\t"                                                                          \
+    "smlad  r7, r2, r11, r7\n\t"                                                                          \
+    "ldmia  r1!, {r8-r11}\n\t"                                                                            \
+    "smlad  r4, r3, r8, r4\n\t"                                                                           \
+    "smlad  r5, r3, r9, r5\n\t"                                                                           \
+    "smlad  r6, r3, r10, r6\n\t"                                                                          \
+    "smlad  r7, r3, r11, r7\n\t"
+
+/* The first four, upon what r4 holds for all sums; then r2 says where the loop is entered. */
+#define FIRST_STEP(load)                                                                                  \
+    load                                                                                                  \
+    "ldmia  r1!, {r8-r11}\n\t"                                                                            \
+    "smlad  r5, r2, r9, r4\n\t"                                                                           \
+    "smlad  r6, r2, r10, r4\n\t"                                                                          \
+    "smlad  r7, r2, r11, r4\n\t"                                                                          \
+    "smlad  r4, r2, r8, r4\n\t"                                                                           \
+    "ldmia  r1!, {r8-r11}\n\t"                                                                            \
+    "ldr    r2, [r0, #24]\n\t"                                                                            \
+    "smlad  r4, r3, r8, r4\n\t"                                                                           \
+    "smlad  r5, r3, r9, r5\n\t"                                                                           \
+    "smlad  r6, r3, r10, r6\n\t"                                                                          \
+    "smlad  r7, r3, r11, r7\n\t"
+
+/* Entry r2: 0 to 3, or 4 to do nothing. */
+#define STEPS(load)                                                                                       \
+    "tbb    [pc, r2]\n\t"                                                                                 \
+    "4:\n"                                                                                                \
+    ".byte  (50f - 4b) / 2, (51f - 4b) / 2, (52f - 4b) / 2, (53f - 4b) / 2, (54f - 4b) / 2, 0\n\t"        \
+    STEP("50", load)                                                                                      \
+    STEP("51", load)                                                                                      \
+    STEP("52", load)                                                                                      \
+    STEP("53", load)                                                                                      \
+    "cmp    r1, lr\n\t"                                                                                   \
+    "bne    50b\n\t"                                                                                      \
+    "54:\n"
+
+/* Into memory. Of r0: the sums, quads, entry, bytes from row to row less their length and from sums to sums,
+ * rows, ends of the quads and of the rows. */
+typedef struct {
+    int32_t *sums;
+    const uint32_t *quads;
+    uint32_t entry;
+    int32_t skip, step;
+    const void *row, *quads_end, *end;
+} into_memory;
+
+#define INTO_MEMORY(load)                                                                                 \
+    "ldrd   r12, lr, [r0, #20]\n\t"                                                                       \
+    "1:\n"                                                                                                \
+    "ldr    r3, [r0]\n\t"                                                                                 \
+    "ldrd   r1, r2, [r0, #4]\n\t"                                                                         \
+    "ldmia  r3, {r4-r7}\n\t"                                                                              \
+    STEPS(load)                                                                                           \
+    "ldr    r3, [r0]\n\t"                                                                                 \
+    "ldrd   r1, r2, [r0, #12]\n\t"                                                                        \
+    "stmia  r3, {r4-r7}\n\t"                                                                              \
+    "add    r3, r3, r2\n\t"                                                                               \
+    "add    r12, r12, r1\n\t"                                                                             \
+    "ldr    r2, [r0, #28]\n\t"                                                                            \
+    "str    r3, [r0]\n\t"                                                                                 \
+    "cmp    r12, r2\n\t"                                                                                  \
+    "bne    1b"
+
+#define QUADS(name, type, load)                                                                           \
+    void name(int32_t *sums, const type *row, const uint32_t *quads, mg_rows_of rows) {                   \
+        const int32_t n = rows.n, size = (int32_t)sizeof *row;                                            \
+        into_memory all = {.sums = sums, .quads = quads, .entry = (uint32_t)(-n / 4 & 3), .row = row};    \
+        all.skip = (rows.apart - n) * size, all.step = 4 * rows.step;                                     \
+        all.quads_end = quads + 2 * n, all.end = row + rows.count * rows.apart;                           \
+        register into_memory *r0 __asm__("r0") = &all;                                                    \
+        __asm__ volatile(INTO_MEMORY(load) : "+r"(r0) : : CLOBBERED, "r12", "lr");                        \
+    }
+
+/* Requantise to four pixels. Of r0: b, m, y, out_c, zero, quads, entry, end of the rows. */
+#define TO_PIXELS(load, keep, bits)                                                                       \
+    "ldm    r0, {r3, r8, r9}\n\t"                                                                         \
+    "1:\n"                                                                                                \
+    "ldr    r4, [r3], #4\n\t"                                                                             \
+    "stm    r0, {r3, r8, r9}\n\t"                                                                         \
+    "ldr    r1, [r0, #20]\n\t"                                                                            \
+    FIRST_STEP(load)                                                                                      \
+    STEPS(load)                                                                                           \
+    "ldm    r0, {r3, r8-r11}\n\t"                                                                         \
+    "ldr    r2, [r8], #4\n\t"                                                                             \
+    "smmlar r4, r4, r2, r11\n\t"                                                                          \
+    "smmlar r5, r5, r2, r11\n\t"                                                                          \
+    "smmlar r6, r6, r2, r11\n\t"                                                                          \
+    "smmlar r7, r7, r2, r11\n\t"                                                                          \
+    "add    r2, r9, r10, lsl #1\n\t"                                                                      \
+    "ssat   r1, #8, r5\n\t"                                                                               \
+    "strb   r1, [r9, r10]\n\t"                                                                            \
+    keep("r5")                                                                                            \
+    "ssat   r1, #8, r6\n\t"                                                                               \
+    "strb   r1, [r2]\n\t"                                                                                 \
+    keep("r6")                                                                                            \
+    "ssat   r1, #8, r7\n\t"                                                                               \
+    "strb   r1, [r2, r10]\n\t"                                                                            \
+    keep("r7")                                                                                            \
+    "ssat   r1, #8, r4\n\t"                                                                               \
+    "strb   r1, [r9], #1\n\t"                                                                             \
+    keep("r4")                                                                                            \
+    bits                                                                                                  \
+    "ldr    r1, [r0, #28]\n\t"                                                                            \
+    "cmp    r12, r1\n\t"                                                                                  \
+    "bne    1b"
+
+/* Carry: the sum was not clamped. Below a one that they hold before, eight bits gather, the first on top. */
+#define NO_KEEP(t) ""
+#define KEEP(t) "eor    " t ", " t ", r1\n\t"
+#define GATHER(t, bits)                                                                                   \
+    "rsbs   " t ", " t ", #0\n\t"                                                                         \
+    "adc    " bits ", " bits ", " bits "\n\t"
+#define TO_BYTE(bits)                                                                                     \
+    "rbit   " bits ", " bits "\n\t"                                                                       \
+    "lsr    " bits ", " bits ", #24\n\t"
+
+/* Behind r0: the first pixel's byte of the mask, bytes from pixel to pixel. */
+#define BITS                                                                                              \
+    "ldmdb  r0, {r1, r2, r10, r11}\n\t"                                                                   \
+    GATHER("r4", "r1")                                                                                    \
+    GATHER("r5", "r2")                                                                                    \
+    GATHER("r6", "r10")                                                                                   \
+    GATHER("r7", "r11")                                                                                   \
+    "tst    r1, #256\n\t"                                                                                 \
+    "beq    2f\n\t"                                                                                       \
+    TO_BYTE("r1")                                                                                         \
+    TO_BYTE("r2")                                                                                         \
+    TO_BYTE("r10")                                                                                        \
+    TO_BYTE("r11")                                                                                        \
+    "ldrd   r4, r5, [r0, #32]\n\t"                                                                        \
+    "add    r6, r4, r5, lsl #1\n\t"                                                                       \
+    "strb   r2, [r4, r5]\n\t"                                                                             \
+    "strb   r10, [r6]\n\t"                                                                                \
+    "strb   r11, [r6, r5]\n\t"                                                                            \
+    "strb   r1, [r4], #1\n\t"                                                                             \
+    "str    r4, [r0, #32]\n\t"                                                                            \
+    "mov    r1, #1\n\t"                                                                                   \
+    "mov    r2, #1\n\t"                                                                                   \
+    "mov    r10, #1\n\t"                                                                                  \
+    "mov    r11, #1\n\t"                                                                                  \
+    "2:\n"                                                                                                \
+    "stmdb  r0, {r1, r2, r10, r11}\n\t"
+
+#define MASKED(keep) (sizeof keep("") > 1)
+
+#define PIXELS(name, type, load, keep, gather)                                                            \
+    void name(mg_pixels *out, const type *w, int32_t n, int32_t count) {                                  \
+        out->entry = n > 4 ? (uint32_t)((1 - n / 4) & 3) : 4, out->end = w + n * count;                   \
+        if (MASKED(keep))                                                                                 \
+            out->bits[0] = out->bits[1] = out->bits[2] = out->bits[3] = 1;                                \
+        register const int32_t **r0 __asm__("r0") = &out->b;                                              \
+        register const type *r12 __asm__("r12") = w;                                                      \
+        register const uint32_t *lr __asm__("lr") = out->quads + 2 * n;                                   \
+        __asm__ volatile(TO_PIXELS(load, keep, gather) : "+r"(r0), "+r"(r12), "+r"(lr) : : CLOBBERED);    \
+    }
+/* clang-format on */
+
+void mg_widen_quads(uint32_t *quads, const int8_t *x, int32_t pitch, int32_t n, int32_t zero) {
+    register uint32_t *r0 __asm__("r0") = quads;
+    register const int8_t *r1 __asm__("r1") = x, *r3 __asm__("r3") = x + 3 * pitch;
+    register int32_t r2 __asm__("r2") = pitch;
+    register uint32_t r12 __asm__("r12") = mg_both(-zero);
+    register const int8_t *lr __asm__("lr") = x + n;
+    __asm__ volatile("1:                          \n\t"
+                     "ldr     r5, [r1, r2]        \n\t"
+                     "ldr     r6, [r1, r2, lsl #1] \n\t"
+                     "ldr     r4, [r1], #4        \n\t"
+                     "ldr     r7, [r3], #4        \n\t"
+                     "sxtab16 r8, r12, r4         \n\t"
+                     "sxtab16 r9, r12, r5         \n\t"
+                     "sxtab16 r10, r12, r6        \n\t"
+                     "sxtab16 r11, r12, r7        \n\t"
+                     "stmia   r0!, {r8-r11}       \n\t"
+                     "sxtab16 r4, r12, r4, ror #8 \n\t"
+                     "sxtab16 r5, r12, r5, ror #8 \n\t"
+                     "sxtab16 r6, r12, r6, ror #8 \n\t"
+                     "sxtab16 r7, r12, r7, ror #8 \n\t"
+                     "stmia   r0!, {r4-r7}        \n\t"
+                     "cmp     r1, lr              \n\t"
+                     "bne     1b"
+                     : "+r"(r0), "+r"(r1), "+r"(r2), "+r"(r3), "+r"(r12), "+r"(lr)
+                     :
+                     : "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "cc", "memory");
+}
+
+#else
+
+/* Words of four elements of a row. */
+static uint64_t load_s8(const int8_t *w) {
+    const uint32_t v = mg_load32(w);
+    return (uint64_t)mg_sxtb16_ror8(v) << 32 | mg_sxtb16(v);
+}
+
+static uint64_t load_s16(const int16_t *w) {
+    return (uint64_t)mg_load32(w + 2) << 32 | mg_load32(w);
+}
+
+#define LOAD_S8 load_s8
+#define LOAD_S16 load_s16
+#define LOAD_UNALIGNED load_s16
+
+static void step(int32_t *sums, uint64_t w, const uint32_t *quads) {
+    for (int k = 0; k < 4; k++)
+        sums[k] = mg_smlad((uint32_t)(w >> 32), quads[4 + k], mg_smlad((uint32_t)w, quads[k], sums[k]));
+}
+
+#define QUADS(name, type, load)                                                                              \
+    void name(int32_t *sums, const type *row, const uint32_t *quads, mg_rows_of rows) {                      \
+        for (int32_t j = 0; j < rows.count; j++, row += rows.apart, sums += rows.step)                       \
+            for (int32_t i = 0; i < rows.n; i += 4)                                                          \
+                step(sums, load(row + i), quads + 2 * i);                                                    \
+    }
+
+#define NO_KEEP 0
+#define KEEP 1
+#define BITS 1
+
+static void requantise(mg_pixels *out, const int32_t *sums, int32_t c, int masked) {
+    for (int32_t k = 0; k < 4; k++) {
+        const int32_t t = mg_smmlar(sums[k], out->m[c], out->zero);
+        out->y[c + k * out->out_c] = (int8_t)mg_ssat8(t);
+        uint8_t *bits = masked ? out->mask + k * out->mask_row + c / 8 : 0;
+        if (masked)
+            *bits = (uint8_t)((c % 8 ? *bits : 0) | (mg_ssat8(t) == t) << c % 8);
+    }
+}
+
+#define PIXELS(name, type, load, keep, gather)                                                               \
+    void name(mg_pixels *out, const type *w, int32_t n, int32_t count) {                                     \
+        for (int32_t c = 0; c < count; c++, w += n) {                                                        \
+            int32_t sums[4] = {out->b[c], out->b[c], out->b[c], out->b[c]};                                  \
+            for (int32_t i = 0; i < n; i += 4)                                                               \
+                step(sums, load(w + i), out->quads + 2 * i);                                                 \
+            requantise(out, sums, c, keep);                                                                  \
+        }                                                                                                    \
+    }
+
+void mg_widen_quads(uint32_t *quads, const int8_t *x, int32_t pitch, int32_t n, int32_t zero) {
+    const uint32_t less = mg_both(-zero);
+    for (int32_t i = 0; i < n; i += 4, quads += 8)
+        for (int32_t k = 0; k < 4; k++) {
+            const uint32_t v = mg_load32(x + k * pitch + i);
+            quads[k] = mg_sxtab16(less, v), quads[4 + k] = mg_sxtab16_ror8(less, v);
+        }
+}
+
+#endif
+
+QUADS(mg_quads_s8, int8_t, LOAD_S8)
+QUADS(mg_quads_s16, int16_t, LOAD_S16)
+QUADS(mg_quads_s16__unaligned, int16_t, LOAD_UNALIGNED)
+PIXELS(mg_pixels_s8, int8_t, LOAD_S8, NO_KEEP, )
+PIXELS(mg_pixels_s16, int16_t, LOAD_S16, NO_KEEP, )
+PIXELS(mg_pixels_masked_s8, int8_t, LOAD_S8, KEEP, BITS)
+PIXELS(mg_pixels_masked_s16, int16_t, LOAD_S16, KEEP, BITS)

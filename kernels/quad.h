@@ -1,0 +1,70 @@
+/* Products of one row with four others at once. The four lie interleaved, as `quads`: for each two products
+ * of a row one word of each, two int16 in it; [n / 2][4], aligned to 4. n > 0, n % 4 == 0.
+ *
+ * Rows of int8 meet them in the order in which SXTB16 widens: elements 4i and 4i + 2, then 4i + 1 and 4i + 3.
+ * Rows of int16, aligned to 4, meet them in their own order. */
+#ifndef MG_QUAD_H
+#define MG_QUAD_H
+
+#include "simd.h"
+
+/* `count` rows (> 0), `apart` elements from each other; their sums lie `step` from each other. */
+typedef struct {
+    int32_t n, count, apart, step;
+} mg_rows_of;
+
+/* sums[j * step + k] += row j times quad k. */
+void mg_quads_s8(int32_t *sums, const int8_t *row, const uint32_t *quads, mg_rows_of rows);
+void mg_quads_s16(int32_t *sums, const int16_t *row, const uint32_t *quads, mg_rows_of rows);
+
+/* The same of rows at any even address. */
+void mg_quads_s16__unaligned(int32_t *sums, const int16_t *row, const uint32_t *quads, mg_rows_of rows);
+
+/* Where the channels of four pixels go, from the current channel on: biases, multipliers, the first pixel's
+ * element, bytes from pixel to pixel, zero point; and the first pixel's byte of the mask, likewise. */
+typedef struct {
+    uint32_t bits[4];
+    const int32_t *b, *m;
+    int8_t *y;
+    int32_t out_c, zero;
+    const uint32_t *quads;
+    uint32_t entry;
+    const void *end;
+    uint8_t *mask;
+    int32_t mask_row;
+} mg_pixels;
+
+/* y = ssat8((b + row times quad) * m / 2^32 + zero) for four pixels and `count` channels, whose rows of
+ * weights follow each other. Masked: count % 8 == 0, whole bytes of the mask. `out` is undefined afterwards.
+ */
+void mg_pixels_s8(mg_pixels *out, const int8_t *w, int32_t n, int32_t count);
+void mg_pixels_s16(mg_pixels *out, const int16_t *w, int32_t n, int32_t count);
+void mg_pixels_masked_s8(mg_pixels *out, const int8_t *w, int32_t n, int32_t count);
+void mg_pixels_masked_s16(mg_pixels *out, const int16_t *w, int32_t n, int32_t count);
+
+/* Four rows of n int8, `pitch` apart, each element less `zero` -> quads in the order for rows of int8. */
+void mg_widen_quads(uint32_t *quads, const int8_t *x, int32_t pitch, int32_t n, int32_t zero);
+
+/* Four columns of n rows of int8, n % 2 == 0, each element less `zero` -> quads in the rows' own order. */
+static inline void mg_transpose_quads(uint32_t *quads, const int8_t *x, int32_t pitch, int32_t n,
+                                      int32_t zero) {
+    const uint32_t less = mg_both(-zero);
+    for (int32_t i = 0; i < n; i += 2, x += 2 * pitch, quads += 4) {
+        const uint32_t a = mg_load32(x), b = mg_load32(x + pitch);
+        const uint32_t a02 = mg_sxtab16(less, a), a13 = mg_sxtab16_ror8(less, a);
+        const uint32_t b02 = mg_sxtab16(less, b), b13 = mg_sxtab16_ror8(less, b);
+        quads[0] = mg_pkhbt(a02, b02), quads[1] = mg_pkhbt(a13, b13);
+        quads[2] = mg_pkhtb(b02, a02), quads[3] = mg_pkhtb(b13, a13);
+    }
+}
+
+/* A row of n int8 -> int16 in the order in which SXTB16 widens: with these quads, as if int8 met them. */
+static inline void mg_widen_row(int16_t *to, const int8_t *w, int32_t n) {
+    for (int32_t i = 0; i < n; i += 4) {
+        const uint32_t v = mg_load32(w + i);
+        mg_store32(to + i, mg_sxtb16(v));
+        mg_store32(to + i + 2, mg_sxtb16_ror8(v));
+    }
+}
+
+#endif
