@@ -133,16 +133,26 @@ void mg_depthwise_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x,
                 tap_gradient(dw + c, da + c, 1, x + c, mg_min(BLOCK, p->in_c - c), ky, kx, p);
 }
 
+/* Sums of four channels over n pixels, `apart` elements from one to the next. */
+static void sum4(int32_t *db, const int16_t *da, int32_t n, int32_t apart) {
+    const uint32_t ones = mg_both(1);
+    int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+    for (; n >= 2; n -= 2, da += 2 * apart) {
+        const uint32_t p01 = mg_load32(da), p23 = mg_load32(da + 2);
+        const uint32_t q01 = mg_load32(da + apart), q23 = mg_load32(da + apart + 2);
+        s0 = mg_smlad(mg_pkhbt(p01, q01), ones, s0), s1 = mg_smlad(mg_pkhtb(q01, p01), ones, s1);
+        s2 = mg_smlad(mg_pkhbt(p23, q23), ones, s2), s3 = mg_smlad(mg_pkhtb(q23, p23), ones, s3);
+    }
+    if (n)
+        s0 += da[0], s1 += da[1], s2 += da[2], s3 += da[3];
+    db[0] = s0, db[1] = s1, db[2] = s2, db[3] = s3;
+}
+
 void mg_conv2d_db_s32(int32_t *db, const int16_t *da, const mg_clamp_params *p) {
     const int32_t n = p->n, channels = p->c;
     int32_t c = 0;
-    for (; c + 4 <= channels; c += 4) {
-        int32_t sum[4] = {0, 0, 0, 0};
-        for (int32_t i = 0; i < n; i++)
-            for (int k = 0; k < 4; k++)
-                sum[k] += da[i * channels + c + k];
-        memcpy(db + c, sum, sizeof sum);
-    }
+    for (; c + 4 <= channels; c += 4)
+        sum4(db + c, da + c, n, channels);
     for (; c < channels; c++) {
         db[c] = 0;
         for (int32_t i = 0; i < n; i++)

@@ -7,10 +7,32 @@
 /* Channels gathered at once: their sums live on the stack; and pixels of one channel that are kept there. */
 enum { BLOCK = 32, PLANE = 256 };
 
-/* Eight elements, one byte of mask. */
-static void clamp8(int16_t *da, const int16_t *dy, uint32_t bits, const int32_t *m) {
-    for (int i = 0; i < 8; i++)
-        da[i] = (int16_t)(mg_scale_by(dy[i], m[i]) & -(int32_t)(bits >> i & 1));
+/* Two bits as two lanes. */
+#define LANES(a, b) ((a)*0xFFFFu | (b)*0xFFFF0000u)
+#define WORDS(bits)                                                                                          \
+    { LANES((bits)&1, (bits) >> 1 & 1), LANES((bits) >> 2 & 1, (bits) >> 3) }
+static const struct {
+    uint32_t low, high;
+} KEPT[16] = {WORDS(0), WORDS(1), WORDS(2),  WORDS(3),  WORDS(4),  WORDS(5),  WORDS(6),  WORDS(7),
+              WORDS(8), WORDS(9), WORDS(10), WORDS(11), WORDS(12), WORDS(13), WORDS(14), WORDS(15)};
+
+/* Four elements. */
+static inline void clamp4(int16_t *da, const int16_t *dy, uint32_t bits, const int32_t *m) {
+    mg_store32(da, mg_scale_two(mg_load32(dy), m[0], m[1]) & KEPT[bits].low);
+    mg_store32(da + 2, mg_scale_two(mg_load32(dy + 2), m[2], m[3]) & KEPT[bits].high);
+}
+
+/* One pixel, from channel 0; at: index of its first element. */
+static void clamp_pixel(int16_t *da, const int16_t *dy, const uint8_t *mask, int32_t at, const int32_t *m,
+                        int32_t channels) {
+    int32_t c = 0;
+    for (; at % 8 == 0 && c + 8 <= channels; c += 8) {
+        const uint32_t bits = mask[(at + c) >> 3];
+        clamp4(da + c, dy + c, bits & 15, m + c);
+        clamp4(da + c + 4, dy + c + 4, bits >> 4, m + c + 4);
+    }
+    for (; c < channels; c++)
+        da[c] = mg_bit(mask, at + c) ? mg_scale_by(dy[c], m[c]) : 0;
 }
 
 void mg_clamp_dx_s16(int16_t *da, const int16_t *dy, const uint8_t *mask, const int32_t *m,
@@ -19,14 +41,9 @@ void mg_clamp_dx_s16(int16_t *da, const int16_t *dy, const uint8_t *mask, const 
         mg_clamp_dx_s16__wide(da, dy, mask, m, p);
         return;
     }
-    const int32_t n = p->n, channels = p->c;
-    for (int32_t i = 0; i < n; i++, da += channels, dy += channels) {
-        int32_t c = 0, at = i * channels;
-        for (; channels % 8 == 0 && c < channels; c += 8)
-            clamp8(da + c, dy + c, mask[(at + c) >> 3], m + c);
-        for (; c < channels; c++)
-            da[c] = mg_bit(mask, at + c) ? mg_scale_by(dy[c], m[c]) : 0;
-    }
+    const int32_t channels = p->c;
+    for (int32_t at = 0; at < p->n * channels; at += channels)
+        clamp_pixel(da + at, dy + at, mask, at, m, channels);
 }
 
 /* acc[i] += sum over outputs c of da[c] * w[c][i]; from one w[c] to the next it is `step` */

@@ -24,8 +24,12 @@ void mg_add_s8(int8_t *y, const int8_t *a, const int8_t *b, const mg_add_params 
 }
 
 void mg_scale_dx_s16(int16_t *dx, const int16_t *dy, const mg_scale_dx_params *p) {
-    for (int32_t i = 0; i < p->n; i++)
-        dx[i] = mg_scale_by(dy[i], p->m);
+    const int32_t n = p->n, m = p->m;
+    int32_t i = 0;
+    for (; i + 2 <= n; i += 2)
+        mg_store32(dx + i, mg_scale_two(mg_load32(dy + i), m, m));
+    for (; i < n; i++)
+        dx[i] = mg_scale_by(dy[i], m);
 }
 
 /* How far a summand of exponent e moves right to be aligned with the larger one. */

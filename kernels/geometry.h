@@ -81,4 +81,8 @@ static inline int32_t mg_min(int32_t a, int32_t b) {
     return a < b ? a : b;
 }
 
+static inline int32_t mg_max(int32_t a, int32_t b) {
+    return a > b ? a : b;
+}
+
 #endif

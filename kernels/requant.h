@@ -22,6 +22,11 @@ static inline int16_t mg_scale_by(int32_t q, int32_t m) {
     return (int16_t)mg_smmulr(q * 2, m);
 }
 
+/* Two of them in a word. */
+static inline uint32_t mg_scale_two(uint32_t q, int32_t m_low, int32_t m_high) {
+    return mg_middles(mg_smlawb(m_low, q, 1 << 14), mg_smlawt(m_high, q, 1 << 14));
+}
+
 /* What one tensor's renormalisation needs: the bits of its operands, the shift and its multiplier, and all
  * magnitudes ORed together. */
 typedef struct {

@@ -152,6 +152,40 @@ static inline int32_t mg_ssat15(int32_t a) {
 }
 #endif
 
+/* acc + (a * b.B >> 16), acc + (a * b.T >> 16) */
+#if MG_DSP
+static inline int32_t mg_smlawb(int32_t a, uint32_t b, int32_t acc) {
+    int32_t r;
+    __asm__("smlawb %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(b), "r"(acc));
+    return r;
+}
+static inline int32_t mg_smlawt(int32_t a, uint32_t b, int32_t acc) {
+    int32_t r;
+    __asm__("smlawt %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(b), "r"(acc));
+    return r;
+}
+#else
+static inline int32_t mg_smlawb(int32_t a, uint32_t b, int32_t acc) {
+    return mg_wrap_add(acc, (int32_t)((int64_t)a * mg_bottom(b) >> 16));
+}
+static inline int32_t mg_smlawt(int32_t a, uint32_t b, int32_t acc) {
+    return mg_wrap_add(acc, (int32_t)((int64_t)a * mg_top(b) >> 16));
+}
+#endif
+
+/* Bits 15 to 30 of two words. */
+#if MG_DSP
+static inline uint32_t mg_middles(int32_t low, int32_t high) {
+    uint32_t r;
+    __asm__("pkhtb %0, %1, %2, asr #15" : "=r"(r) : "r"(high * 2), "r"(low));
+    return r;
+}
+#else
+static inline uint32_t mg_middles(int32_t low, int32_t high) {
+    return mg_lanes(high >> 15, low >> 15);
+}
+#endif
+
 /* Magnitudes of two int16, unsigned. */
 #if MG_DSP
 static inline uint32_t mg_abs16(uint32_t a) {

@@ -4,6 +4,7 @@
 
 #include "conv.h"
 #include "elementwise.h"
+#include "move.h"
 
 /* Wide enough for any row or number of rows of the model. */
 #ifndef MG_ROW
@@ -16,9 +17,6 @@
 typedef struct {
     MG_ROW call, drop, to, in[2], rows_in, rows, pad;
 } mg_rows;
-
-/* n bytes to a lower address; they may overlap. */
-void mg_move_down(int8_t *to, const int8_t *from, int32_t n);
 
 /* Where the call's output goes; `row`: bytes of one. */
 static inline int8_t *mg_out_row(int8_t *y, int32_t row, const mg_rows *r) {
