@@ -17,6 +17,24 @@ from mcugrad.config import Job
 from mcugrad.doctor import examine
 from mcugrad.errors import InternalError, McugradError, UserError
 from mcugrad.frontend import models
+from mcugrad.options import (
+    AsJson,
+    BoardId,
+    Channels,
+    ConfigFile,
+    Data,
+    Epochs,
+    HeldOut,
+    Model,
+    Out,
+    Port,
+    Rate,
+    Resume,
+    Samples,
+    Scheme,
+    Seed,
+    UpdateMode,
+)
 from mcugrad.pipeline import Compiled
 from mcugrad.plan.fit import fit
 from mcugrad.plan.report import describe
@@ -25,6 +43,7 @@ from mcugrad.search import commands
 from mcugrad.sources import open_source
 from mcugrad.study.command import reproduce
 from mcugrad.telemetry import Telemetry
+from mcugrad.validate.command import validate
 from mcugrad.view import view
 
 app = typer.Typer(
@@ -34,24 +53,6 @@ app = typer.Typer(
 )
 solo = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
-Model = Annotated[str | None, typer.Option("--model", "-m", help="Model by name, or a .safetensors file.")]
-Scheme = Annotated[str | None, typer.Option(help="What is trained: full, head, bias, last-K, 49kb...")]
-Channels = Annotated[str | None, typer.Option(help="Which channels a share means: l2 (norm) or fisher.")]
-Data = Annotated[str | None, typer.Option(help="Dataset by name, or a folder with one sub-folder per class.")]
-BoardId = Annotated[str | None, typer.Option("--board", "-b", help="Board by its id.")]
-Port = Annotated[
-    str | None, typer.Option("--port", "-p", help="/dev/ttyACM0, COM5, socket://...; default: emulated.")
-]
-Epochs = Annotated[int | None, typer.Option(help="Times that every image is seen.")]
-Rate = Annotated[float | None, typer.Option(help="Highest learning rate.")]
-UpdateMode = Annotated[str | None, typer.Option("--update", help="How weights are kept: 8.8, int8 or fp32.")]
-Samples = Annotated[int | None, typer.Option(help="Training images of one epoch; 0: all.")]
-HeldOut = Annotated[int | None, typer.Option(help="Images to measure accuracy on; 0: all.")]
-Seed = Annotated[int | None, typer.Option(help="Decides split, draw and order.")]
-Out = Annotated[str | None, typer.Option(help="Folder that gets a folder for this run.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="Job file; default: ./mcugrad.toml.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
-Resume = Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")]
 Dump = Annotated[
     str | None, typer.Option(help="Print one stage: import, differentiate, optimise, calibrate, plan.")
 ]
@@ -227,7 +228,7 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-for command in (reproduce, commands.contribute, commands.search, commands.compare):
+for command in (validate, reproduce, commands.contribute, commands.search, commands.compare):
     app.command()(command)
 
 

@@ -71,10 +71,7 @@ class Trainer:
             self._tell({"event": "checkpoint", "step": self.step})
 
     def _start(self) -> None:
-        """From the weights in flash, whatever an earlier run left on the board."""
-        welcome = self._session.welcome
-        if welcome["applied"] or welcome["dirty"]:
-            self._session.reset()
+        self._session.fresh()
         self.save()
 
     def _restore(self) -> None:

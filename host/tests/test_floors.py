@@ -10,7 +10,7 @@ from mcugrad.paths import PACKAGE
 FLOORS = [
     {"errors", "paths", "divergence", "records", "tuning"},
     {"boards", "ir"},
-    {"data", "link", "emulator", "config"},
+    {"data", "link", "emulator", "config", "options"},
     {"ops", "sources"},
     {"frontend", "optim", "interp"},
     {"passes"},
@@ -23,7 +23,7 @@ FLOORS = [
     {"train", "view", "custom", "doctor", "budget"},
     {"prepare", "twin"},
     {"run", "bench", "study"},
-    {"modes", "search"},
+    {"modes", "search", "validate"},
     {"cli"},
     {"__main__"},
 ]

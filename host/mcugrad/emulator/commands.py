@@ -7,6 +7,7 @@ from typing import Any
 
 from mcugrad.emulator import native
 from mcugrad.emulator.machine import Machine
+from mcugrad.emulator.trace import Trace
 
 LARGEST_READ = 1 << 20
 
@@ -69,6 +70,17 @@ class Commands:
             "marks": [[m.insns, m.cycles] for m in some],
             "readers": [m.block for m in some],
         }
+
+    def do_trace(self, spans: list[tuple[int, int, int]]) -> dict[str, Any]:
+        """At the next marks keep RAM: [mark, address, bytes] each, marks counted from 0; `traced` has it."""
+        self.machine.trace = Trace(spans)
+        self.machine.mcu.tracing = 1
+        return {}
+
+    def do_traced(self) -> dict[str, Any]:
+        """What was kept, as hex in the order asked; null where its mark has not come or nothing is there."""
+        self.machine.mcu.tracing = 0
+        return {"data": [data.hex() if data is not None else None for data in self.machine.trace.found]}
 
     def do_watch(self, symbol: str) -> dict[str, Any]:
         """From now on `counters` has every completed call of a function, counted from entry to return."""

@@ -116,6 +116,11 @@ class Session:
         if self.hello()["weights_crc"] != zlib.crc32(state):
             raise LinkError("the board holds another state than was written", self.port, "reset the board")
 
+    def fresh(self) -> None:
+        """Make the trained state the one in flash, whatever an earlier run left on the board."""
+        if self.welcome["applied"] or self.welcome["dirty"]:
+            self.reset()
+
     def reset(self) -> None:
         """Start the board anew: its trained state is the one in flash again."""
         before = self.welcome["boot_id"]
