@@ -40,7 +40,7 @@ from mcugrad.plan.fit import fit
 from mcugrad.plan.report import describe
 from mcugrad.report import memory
 from mcugrad.search import commands
-from mcugrad.sources import open_source
+from mcugrad.sources import of_job
 from mcugrad.study.command import reproduce
 from mcugrad.telemetry import Telemetry
 from mcugrad.validate.command import validate
@@ -93,6 +93,16 @@ def train(
         run.train(config.load(config_file, flags), show)
 
 
+@app.command()
+def replay(
+    folder: Annotated[Path, typer.Argument(help="A run: runs/<time>-<model>.")],
+    port: Port = None,
+    as_json: AsJson = False,
+) -> None:
+    """Do an earlier run again from its job and samples; 7: not the same bits."""
+    run.replay(folder, port, view(as_json))
+
+
 @app.command("compile")
 def compile_(
     model: Model = None,
@@ -131,7 +141,7 @@ def plan(
     """Memory by region, live bytes over time and the buffers at the peak, before anything is built."""
     job = _job(model, scheme, channels, data, board, update, config_file)
     most, target = budget.parse(limit) if limit else 0, boards.load(job.board.id)
-    source = open_source(job.data.source, job.data.seed)
+    source = of_job(job)
     forward = models.load(job.model.name, len(source.classes), job.data.seed)
     asked = budget.planned(forward, job.model.scheme, target, job.train.update, job.data.seed)
     sys.stdout.write(describe(asked.graph, asked.plan, asked.fit))
@@ -246,7 +256,7 @@ def _job(
 
 
 def _compiled(job: Job, dump: pipeline.Dump | None = None) -> Compiled:
-    source = open_source(job.data.source, job.data.seed)
+    source = of_job(job)
     return prepare.compile_for(job, source, boards.load(job.board.id), dump)
 
 

@@ -18,6 +18,7 @@ from mcugrad.errors import DivergedError, MismatchError
 from mcugrad.link.messages import Message
 from mcugrad.link.session import BoardResetError, Session
 from mcugrad.sources import Split
+from mcugrad.sources.image import codes
 from mcugrad.telemetry import Telemetry
 
 Event = dict[str, Any]
@@ -113,11 +114,12 @@ class Trainer:
         step, samples = self.step + 1, self._split.train
         epoch, place = divmod(step - 1, len(samples))
         index = order(self._seed, epoch, len(samples))[place]
-        x, label = samples[index]
+        pixels, label = samples.varied(index, epoch), int(samples.labels[index])
         lr = rate(step, self.total, self._plan)
+        self._tell({"event": "sample", "step": step, "pixels": pixels, "label": label})
         began = time.monotonic()
         try:
-            result = self._session.train(step, x.tobytes(), label, lr)
+            result = self._session.train(step, codes(pixels).tobytes(), label, lr)
         except DivergedError as error:
             raise self._diverged(step, lr, error.what) from None
         latency = time.monotonic() - began

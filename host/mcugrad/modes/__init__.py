@@ -22,7 +22,7 @@ from mcugrad.modes.training import Trainer
 from mcugrad.passes.schemes import SCHEMES
 from mcugrad.paths import BUILD
 from mcugrad.prepare import ranking
-from mcugrad.sources import Source, open_source
+from mcugrad.sources import Source, of_job
 
 RATES = "0.003,0.01,0.03"
 FOLDER = BUILD / "modes"
@@ -52,7 +52,7 @@ def modes(
     Each row is written into `folder` once it is there; what it holds already, of the same setting, is not
     measured again. UserError for a bad scheme, before anything is trained.
     """
-    source = open_source(job.data.source, job.data.seed)
+    source = of_job(job)
     forward = models.load(job.model.name, len(source.classes), job.data.seed)
     for scheme in schemes:
         pipeline.uncalibrated(forward, scheme, update=job.train.update, seed=job.data.seed)

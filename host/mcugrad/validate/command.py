@@ -75,7 +75,7 @@ def batch(ready: Prepared, count: int) -> Iterator[Sample]:
     """The samples that a training of the job would begin with, all at its highest rate."""
     samples, job = ready.split.train, ready.job
     for step, index in enumerate(order(job.data.seed, 0, len(samples))[:count], 1):
-        x, label = samples[index]
+        x, label = samples.trained(index, 0)
         yield Sample(step, x, label, job.train.lr)
 
 
