@@ -221,9 +221,11 @@ def import_(
     data: Annotated[str, typer.Option(help="Dataset or folder that calibrates the quantisation.")],
     size: Annotated[str, typer.Option(help="What it takes: HEIGHTxWIDTHxCHANNELS, as 96x96x3.")],
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("model.safetensors"),
+    config_file: ConfigFile = None,
 ) -> None:
     """Quantise your own network: the file it writes is a --model."""
-    sys.stdout.write(f"{custom.import_network(network, data, size, out)}\n")
+    job = config.load(config_file, {"data": data})
+    sys.stdout.write(f"{custom.import_network(network, job, size, out)}\n")
 
 
 @app.command()
