@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,7 +15,7 @@ from mcugrad import boards, budget, build, config, custom, pipeline, prepare, re
 from mcugrad import modes as training_modes
 from mcugrad.config import Job
 from mcugrad.doctor import examine
-from mcugrad.errors import InternalError, McugradError, UserError
+from mcugrad.errors import InternalError, McugradError, UsageError, UserError
 from mcugrad.frontend import models
 from mcugrad.options import (
     AsJson,
@@ -33,6 +33,7 @@ from mcugrad.options import (
     Samples,
     Scheme,
     Seed,
+    Tui,
     UpdateMode,
 )
 from mcugrad.pipeline import Compiled
@@ -40,7 +41,7 @@ from mcugrad.plan.fit import fit
 from mcugrad.plan.report import describe
 from mcugrad.report import memory
 from mcugrad.search import commands
-from mcugrad.sources import of_job
+from mcugrad.sources import is_live, of_job
 from mcugrad.study.command import reproduce
 from mcugrad.telemetry import Telemetry
 from mcugrad.validate.command import validate
@@ -81,16 +82,18 @@ def train(
     out: Out = None,
     config_file: ConfigFile = None,
     as_json: AsJson = False,
+    tui: Tui = False,
     resume: Resume = None,
 ) -> None:
     """Train on a board: held-out accuracy before and after, report, trained weights."""
     given = locals()
     flags = {name: given[name] for name in config.FLAGS}
-    show = view(as_json)
-    if resume:
-        run.resume(resume, flags, show)
+    if tui:
+        _dashboard(resume, flags, config_file)
+    elif resume:
+        run.resume(resume, flags, view(as_json))
     else:
-        run.train(config.load(config_file, flags), show)
+        run.train(config.load(config_file, flags), view(as_json))
 
 
 @app.command()
@@ -238,6 +241,23 @@ def doctor() -> None:
         console.print(f"{sign} {f.name:<18} {escape(f.found)}{fix}")
     if any(f.fix and f.needed for f in findings):
         raise typer.Exit(1)
+
+
+def _dashboard(resume: Path | None, flags: dict[str, Any], config_file: Path | None) -> None:
+    if not sys.stdout.isatty():
+        raise UsageError("--tui needs a terminal", "standard output", "leave it out, or use --json")
+    try:
+        from mcugrad.tui import watch
+    except ModuleNotFoundError:
+        raise UserError("textual is not installed", "--tui", "pip install 'mcugrad[tui]'") from None
+    if resume:
+        watch(lambda tell: run.resume(resume, flags, tell))
+        return
+    job = config.load(config_file, flags)
+    if is_live(job.data.source):
+        fix = "capture without --tui, then --tui --data replay:runs/<folder>"
+        raise UsageError("--tui and a live source both want the terminal", "--tui", fix)
+    watch(lambda tell: run.train(job, tell))
 
 
 for command in (validate, reproduce, commands.contribute, commands.search, commands.compare):

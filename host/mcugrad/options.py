@@ -24,4 +24,5 @@ Seed = Annotated[int | None, typer.Option(help="Decides split, draw and order.")
 Out = Annotated[str | None, typer.Option(help="Folder that gets a folder for this run.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Job file; default: ./mcugrad.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
+Tui = Annotated[bool, typer.Option("--tui", help="Fill the terminal: curves, sample, memory, time, link.")]
 Resume = Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")]

@@ -54,6 +54,7 @@ def prepare(job: Job, tell: Tell) -> Prepared:
     with stage("data", tell) as say:
         source = of_job(job)
         say(f"{source.name}, {len(source.classes)} classes")
+    tell({"event": "classes", "names": list(source.classes)})
     compiled = _compile(job, board, source, tell)
     with stage("images", tell) as say:
         split = _split(source, compiled, job)
@@ -94,7 +95,7 @@ def _compile(job: Job, board: Board, source: Source, tell: Tell) -> Compiled:
         say(f"{nodes} nodes, {tensors} tensors trained")
     fit = compiled.fit
     sizes = {"static": fit.statics, "arena": fit.arena, "stack": fit.stack, "ram": board.ram_bytes}
-    tell({"event": "memory", **sizes})
+    tell({"event": "memory", **sizes, "regions": fit.memory})
     return compiled
 
 

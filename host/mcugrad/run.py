@@ -180,13 +180,14 @@ def _check_same(log: Telemetry, folder: Path, ready: Prepared) -> None:
 
 def _about(ready: Prepared, session: Session) -> dict[str, Any]:
     """What the database keeps of a run beside its steps."""
-    board, split, regions = ready.board, ready.split, ready.compiled.fit.regions
+    board, split = ready.board, ready.split
     about = {"id": board.id, "name": board.name, "cpu_hz": session.welcome["cpu_hz"], "port": session.port}
+    about["baud"] = board.baud
     about |= {"emulated": session.emulated, "data_crc": ready.split.crc}
     about |= {"train": len(split.train), "test": len(split.test), "classes": split.classes}
-    memory = [{"name": r.memory.name, "size": r.memory.size, "parts": dict(r.parts)} for r in regions]
     job = ready.job.model_dump(mode="json")
-    return {"job": job, "manifest": dict(ready.compiled.manifest), "board": about, "memory": memory}
+    about_model = {"manifest": dict(ready.compiled.manifest), "memory": ready.compiled.fit.memory}
+    return {"job": job, "board": about, **about_model}
 
 
 def _new_folder(job: Job) -> Path:

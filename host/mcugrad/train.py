@@ -15,6 +15,7 @@ from typing import Any
 from mcugrad.config import TrainSection
 from mcugrad.divergence import Divergence
 from mcugrad.errors import DivergedError, MismatchError
+from mcugrad.link.line import Health
 from mcugrad.link.messages import Message
 from mcugrad.link.session import BoardResetError, Session
 from mcugrad.sources import Split
@@ -140,10 +141,12 @@ class Trainer:
         health = self._session.health
         row |= {**result.fields, "time": time.time(), "board_crc_errors": result["crc_errors"]}
         row |= {"host_crc_errors": health.crc_errors, "resyncs": health.resyncs, "retries": health.retries}
-        row |= {"bytes_sent": health.bytes_sent, "bytes_received": health.bytes_received}
+        names = ("bytes_sent", "bytes_received", "sample_bytes", "sample_seconds")
+        row |= {name: getattr(health, name) for name in names}
         self._log.step(row)
         self._running.add(row)
-        self._tell(self._running.event(row, self.total))
+        board = {"cpu_hz": self._session.welcome["cpu_hz"], "emulated": self._session.emulated}
+        self._tell(self._running.event(row, self.total) | _speed(health, self._session.baud) | board)
 
     def _check_memory(self, result: Message) -> None:
         """What the board reports at a step must be what its handshake, checked against the plan, said."""
@@ -230,7 +233,15 @@ class Running:
             "stack_high": row["stack_high"],
             "saturated": row["saturated"],
             "link": link,
+            "bytes_sent": row["bytes_sent"],
+            "bytes_received": row["bytes_received"],
         }
+
+
+def _speed(health: Health, baud: int) -> Event:
+    """What samples travel at, and as a share of what the line could (ten bits a byte); None where unknown."""
+    speed = health.sample_bytes / health.sample_seconds if health.sample_seconds else None
+    return {"bytes_a_second": speed, "line_share": 10 * speed / baud if speed and baud else None}
 
 
 @lru_cache(maxsize=2)

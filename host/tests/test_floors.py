@@ -21,7 +21,7 @@ FLOORS = [
     {"report"},
     {"pipeline"},
     {"train", "view", "custom", "doctor", "budget"},
-    {"prepare", "twin"},
+    {"prepare", "twin", "tui"},
     {"run", "bench", "study"},
     {"modes", "search", "validate"},
     {"cli"},

@@ -61,6 +61,10 @@ class Commands:
             for c in last
         ]
 
+    def do_clock(self) -> dict[str, Any]:
+        """Board time since power-on, idle time included, in seconds."""
+        return {"seconds": self.machine.mcu.cycles / self.machine.mcu.hz}
+
     def do_marks(self, last: int = native.MARKS) -> dict[str, Any]:
         """(instructions, estimated cycles) at the last CYCCNT reads, oldest first, and who read."""
         total, ring = self.machine.mcu.mark_count, self.machine.mcu.marks

@@ -56,6 +56,11 @@ class Session:
         return self._line.name
 
     @property
+    def baud(self) -> int:
+        """Bits a second of the line; 0 where it has none."""
+        return self._line.baud
+
+    @property
     def emulated(self) -> bool:
         return self._line.emulated
 
@@ -169,7 +174,7 @@ class Session:
     def _run(self, step: int, sample: bytes, label: int, mode: str, lr: float) -> Message:
         fields = {"step": step, "label": label, "mode": MODES[mode], "lr": lr, "crc": zlib.crc32(sample)}
         for _ in range(self._line.timing.tries):
-            Transfer(self._line, self.welcome["window"], step, sample).run()
+            self._send(step, sample)
             try:
                 return self._result(Message("train", fields))
             except RefusedError as refusal:
@@ -177,6 +182,12 @@ class Session:
         raise SilenceError(
             f"step {step}: no sample arrives whole", self.port, "check the cable, lower the baud rate"
         )
+
+    def _send(self, step: int, sample: bytes) -> None:
+        began = self._line.clock()
+        Transfer(self._line, self.welcome["window"], step, sample).run()
+        self.health.sample_seconds += self._line.clock() - began
+        self.health.sample_bytes += len(sample)
 
     def _result(self, question: Message) -> Message:
         timing, began = self._line.timing, time.monotonic()

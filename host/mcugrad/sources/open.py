@@ -38,6 +38,11 @@ def open_source(text: str, seed: int = 0, job: Job | None = None) -> Source:
     return FolderSource(path, seed)
 
 
+def is_live(text: str) -> bool:
+    """Whether `--data` is something that is captured, and so wants the terminal."""
+    return text.partition(":")[0] in set(KINDS) - {"replay"} and ":" in text
+
+
 def of_job(job: Job) -> DeclaredSource:
     """A job's source with what the job declares of its samples."""
     return DeclaredSource(open_source(job.data.source, job.data.seed, job), job)

@@ -12,8 +12,8 @@ _UPPER = "\N{UPPER HALF BLOCK}"
 
 
 def picture(pixels: Pixels, columns: int = 48) -> Text:
-    """uint8 [H,W,C] as half blocks, at most so many columns wide; C other than 3 shows the first channel."""
-    by = -(-pixels.shape[1] // columns)
+    """uint8 [H,W,C] as half blocks, at most so many columns, and half as many lines; C other than 3: grey."""
+    by = -(-max(pixels.shape[:2]) // columns)
     small = pixels[::by, ::by]
     text = Text(no_wrap=True)
     for top in range(0, small.shape[0], 2):
@@ -21,6 +21,7 @@ def picture(pixels: Pixels, columns: int = 48) -> Text:
         for a, b in zip(small[top], lower, strict=True):
             text.append(_UPPER, Style(color=_colour(a), bgcolor=_colour(b)))
         text.append("\n")
+    text.rstrip()
     return text
 
 

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.style import Style
 
 from mcugrad.config import CaptureSection, Job, SensorSection
 from mcugrad.errors import UsageError, UserError
 from mcugrad.sources import camera, live, of_job, open_source, stream
 from mcugrad.sources.image import Shape
+from mcugrad.sources.preview import picture
 from mcugrad.sources.replay import record
 
 SHAPE = (16, 20, 3)
@@ -210,3 +212,14 @@ def test_what_is_wrong_with_a_stream(
 def test_no_port() -> None:
     with pytest.raises(UserError, match="cannot open the port"):
         open_source("serial:/dev/nowhere", 0, Job(capture=CLASSES, sensor=SensorSection())).split((8, 2, 1))
+
+
+def test_a_picture_has_two_pixels_a_character() -> None:
+    x = np.zeros((4, 3, 3), np.uint8)
+    x[1, 2] = (1, 2, 3)
+    text = picture(x)
+    assert text.plain.splitlines() == ["▀▀▀", "▀▀▀"]
+    style = text.spans[2].style
+    assert isinstance(style, Style) and style.bgcolor and style.bgcolor.triplet == (1, 2, 3)
+    assert max(map(len, picture(np.zeros((128, 128, 1), np.uint8), 28).plain.splitlines())) <= 28
+    assert len(picture(np.zeros((64, 3, 1), np.uint8), 28).plain.splitlines()) <= 14
