@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from mcugrad import bench as benchmark
-from mcugrad import boards, budget, build, config, custom, pipeline, prepare, report, run, stack
+from mcugrad import (
+    boards,
+    budget,
+    build,
+    config,
+    custom,
+    dashboard,
+    export,
+    pipeline,
+    prepare,
+    report,
+    run,
+    stack,
+)
 from mcugrad import modes as training_modes
 from mcugrad.config import Job
 from mcugrad.doctor import examine
-from mcugrad.errors import InternalError, McugradError, UsageError, UserError
+from mcugrad.errors import InternalError, McugradError, UserError
 from mcugrad.frontend import models
 from mcugrad.options import (
     AsJson,
@@ -41,7 +54,7 @@ from mcugrad.plan.fit import fit
 from mcugrad.plan.report import describe
 from mcugrad.report import memory
 from mcugrad.search import commands
-from mcugrad.sources import is_live, of_job
+from mcugrad.sources import of_job
 from mcugrad.study.command import reproduce
 from mcugrad.telemetry import Telemetry
 from mcugrad.validate.command import validate
@@ -89,7 +102,7 @@ def train(
     given = locals()
     flags = {name: given[name] for name in config.FLAGS}
     if tui:
-        _dashboard(resume, flags, config_file)
+        dashboard.show(resume, flags, config_file)
     elif resume:
         run.resume(resume, flags, view(as_json))
     else:
@@ -185,6 +198,16 @@ def report_(folder: Annotated[Path, typer.Argument(help="A run: runs/<time>-<mod
         sys.stdout.write(f"{path}\n")
 
 
+@app.command("export")
+def export_(
+    folder: Annotated[Path, typer.Argument(help="A run: runs/<time>-<model>.")],
+    to: Annotated[str, typer.Option(help="tensorboard (event files) or parquet.")] = "tensorboard",
+) -> None:
+    """Write a run's curves and tables for other tools, into its folder."""
+    for path in export.export(Telemetry.open(folder / run.TELEMETRY), folder, to):
+        sys.stdout.write(f"{path}\n")
+
+
 @app.command()
 def bench(board: BoardId = None, only: Only = "", update: Update = False) -> None:
     """Instructions, RAM and flash of one training step, beside the peers'; fails on a rise above 1 %."""
@@ -241,23 +264,6 @@ def doctor() -> None:
         console.print(f"{sign} {f.name:<18} {escape(f.found)}{fix}")
     if any(f.fix and f.needed for f in findings):
         raise typer.Exit(1)
-
-
-def _dashboard(resume: Path | None, flags: dict[str, Any], config_file: Path | None) -> None:
-    if not sys.stdout.isatty():
-        raise UsageError("--tui needs a terminal", "standard output", "leave it out, or use --json")
-    try:
-        from mcugrad.tui import watch
-    except ModuleNotFoundError:
-        raise UserError("textual is not installed", "--tui", "pip install 'mcugrad[tui]'") from None
-    if resume:
-        watch(lambda tell: run.resume(resume, flags, tell))
-        return
-    job = config.load(config_file, flags)
-    if is_live(job.data.source):
-        fix = "capture without --tui, then --tui --data replay:runs/<folder>"
-        raise UsageError("--tui and a live source both want the terminal", "--tui", fix)
-    watch(lambda tell: run.train(job, tell))
 
 
 for command in (validate, reproduce, commands.contribute, commands.search, commands.compare):

@@ -13,6 +13,8 @@ import pytest
 from rich.console import Console, RenderableType
 
 pytest.importorskip("textual_plotext")
+from mcugrad import dashboard
+from mcugrad.errors import UsageError
 from mcugrad.tui import Curve, Dashboard, State, memory, sample, time_and_link
 from mcugrad.view import View
 from tests.test_view import STEP
@@ -128,3 +130,11 @@ def test_a_long_curve_stays_small_and_whole() -> None:
         curve.add(step, step * 2)
     assert len(curve.steps) < 500 and curve.steps[0] == 0 and curve.steps[-1] > 99_000
     assert all(value == 2 * step for step, value in zip(curve.steps, curve.values, strict=True))
+
+
+def test_a_terminal_is_needed_and_a_live_source_wants_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="--tui needs a terminal"):
+        dashboard.show(None, {}, None)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    with pytest.raises(UsageError, match="both want the terminal"):
+        dashboard.show(None, {"data": "camera:0"}, None)
