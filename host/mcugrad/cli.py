@@ -11,20 +11,54 @@ from rich.console import Console
 from rich.markup import escape
 
 from mcugrad import bench as benchmark
-from mcugrad import boards, budget, build, config, custom, kernelbench, pipeline, prepare, report, run, stack
+from mcugrad import (
+    boards,
+    budget,
+    build,
+    config,
+    custom,
+    dashboard,
+    export,
+    kernelbench,
+    pipeline,
+    prepare,
+    report,
+    run,
+    stack,
+)
 from mcugrad import modes as training_modes
 from mcugrad.config import Job
 from mcugrad.doctor import examine
 from mcugrad.errors import InternalError, McugradError, UsageError, UserError
 from mcugrad.frontend import models
+from mcugrad.options import (
+    AsJson,
+    BoardId,
+    Channels,
+    ConfigFile,
+    Data,
+    Epochs,
+    HeldOut,
+    Model,
+    Out,
+    Port,
+    Rate,
+    Resume,
+    Samples,
+    Scheme,
+    Seed,
+    Tui,
+    UpdateMode,
+)
 from mcugrad.pipeline import Compiled
 from mcugrad.plan.fit import fit
 from mcugrad.plan.report import describe
 from mcugrad.report import memory
 from mcugrad.search import commands
-from mcugrad.sources import open_source
+from mcugrad.sources import of_job
 from mcugrad.study.command import reproduce
 from mcugrad.telemetry import Telemetry
+from mcugrad.validate.command import validate
 from mcugrad.view import view
 
 app = typer.Typer(
@@ -34,24 +68,6 @@ app = typer.Typer(
 )
 solo = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
-Model = Annotated[str | None, typer.Option("--model", "-m", help="Model by name, or a .safetensors file.")]
-Scheme = Annotated[str | None, typer.Option(help="What is trained: full, head, bias, last-K, 49kb...")]
-Channels = Annotated[str | None, typer.Option(help="Which channels a share means: l2 (norm) or fisher.")]
-Data = Annotated[str | None, typer.Option(help="Dataset by name, or a folder with one sub-folder per class.")]
-BoardId = Annotated[str | None, typer.Option("--board", "-b", help="Board by its id.")]
-Port = Annotated[
-    str | None, typer.Option("--port", "-p", help="/dev/ttyACM0, COM5, socket://...; default: emulated.")
-]
-Epochs = Annotated[int | None, typer.Option(help="Times that every image is seen.")]
-Rate = Annotated[float | None, typer.Option(help="Highest learning rate.")]
-UpdateMode = Annotated[str | None, typer.Option("--update", help="How weights are kept: 8.8, int8 or fp32.")]
-Samples = Annotated[int | None, typer.Option(help="Training images of one epoch; 0: all.")]
-HeldOut = Annotated[int | None, typer.Option(help="Images to measure accuracy on; 0: all.")]
-Seed = Annotated[int | None, typer.Option(help="Decides split, draw and order.")]
-Out = Annotated[str | None, typer.Option(help="Folder that gets a folder for this run.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="Job file; default: ./mcugrad.toml.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
-Resume = Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")]
 Dump = Annotated[
     str | None, typer.Option(help="Print one stage: import, differentiate, optimise, calibrate, plan.")
 ]
@@ -80,16 +96,28 @@ def train(
     out: Out = None,
     config_file: ConfigFile = None,
     as_json: AsJson = False,
+    tui: Tui = False,
     resume: Resume = None,
 ) -> None:
     """Train on a board: held-out accuracy before and after, report, trained weights."""
     given = locals()
     flags = {name: given[name] for name in config.FLAGS}
-    show = view(as_json)
-    if resume:
-        run.resume(resume, flags, show)
+    if tui:
+        dashboard.show(resume, flags, config_file)
+    elif resume:
+        run.resume(resume, flags, view(as_json))
     else:
-        run.train(config.load(config_file, flags), show)
+        run.train(config.load(config_file, flags), view(as_json))
+
+
+@app.command()
+def replay(
+    folder: Annotated[Path, typer.Argument(help="A run: runs/<time>-<model>.")],
+    port: Port = None,
+    as_json: AsJson = False,
+) -> None:
+    """Do an earlier run again from its job and samples; 7: not the same bits."""
+    run.replay(folder, port, view(as_json))
 
 
 @app.command("compile")
@@ -130,7 +158,7 @@ def plan(
     """Memory by region, live bytes over time and the buffers at the peak, before anything is built."""
     job = _job(model, scheme, channels, data, board, update, config_file)
     most, target = budget.parse(limit) if limit else 0, boards.load(job.board.id)
-    source = open_source(job.data.source, job.data.seed)
+    source = of_job(job)
     forward = models.load(job.model.name, len(source.classes), job.data.seed)
     choices = prepare.choices_of(job)
     asked = budget.planned(forward, job.model.scheme, target, **choices)
@@ -168,6 +196,16 @@ def build_(
 def report_(folder: Annotated[Path, typer.Argument(help="A run: runs/<time>-<model>.")]) -> None:
     """Make a run's page and picture again, also while it is under way."""
     for path in report.write(Telemetry.open(folder / run.TELEMETRY), folder):
+        sys.stdout.write(f"{path}\n")
+
+
+@app.command("export")
+def export_(
+    folder: Annotated[Path, typer.Argument(help="A run: runs/<time>-<model>.")],
+    to: Annotated[str, typer.Option(help="tensorboard (event files) or parquet.")] = "tensorboard",
+) -> None:
+    """Write a run's curves and tables for other tools, into its folder."""
+    for path in export.export(Telemetry.open(folder / run.TELEMETRY), folder, to):
         sys.stdout.write(f"{path}\n")
 
 
@@ -219,9 +257,11 @@ def import_(
     data: Annotated[str, typer.Option(help="Dataset or folder that calibrates the quantisation.")],
     size: Annotated[str, typer.Option(help="What it takes: HEIGHTxWIDTHxCHANNELS, as 96x96x3.")],
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("model.safetensors"),
+    config_file: ConfigFile = None,
 ) -> None:
     """Quantise your own network: the file it writes is a --model."""
-    sys.stdout.write(f"{custom.import_network(network, data, size, out)}\n")
+    job = config.load(config_file, {"data": data})
+    sys.stdout.write(f"{custom.import_network(network, job, size, out)}\n")
 
 
 @app.command()
@@ -236,7 +276,7 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-for command in (reproduce, commands.contribute, commands.search, commands.compare):
+for command in (validate, reproduce, commands.contribute, commands.search, commands.compare):
     app.command()(command)
 
 
@@ -264,7 +304,7 @@ def _job(
 
 
 def _compiled(job: Job, dump: pipeline.Dump | None = None) -> Compiled:
-    source = open_source(job.data.source, job.data.seed)
+    source = of_job(job)
     return prepare.compile_for(job, source, boards.load(job.board.id), dump)
 
 

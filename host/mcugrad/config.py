@@ -67,8 +67,44 @@ class TrainSection(_Section):
     checkpoint: int = Field(default=50, ge=1)
 
 
+class CaptureSection(_Section):
+    classes: tuple[str, ...] = ()
+    count: int = Field(default=100, ge=1)
+
+
+class SensorSection(_Section):
+    columns: tuple[str, ...] = ()
+    label: str = "label"
+    time: str = ""
+    rate: float = Field(default=0.0, ge=0, le=1e9, allow_inf_nan=False)
+    stride: int = Field(default=0, ge=0)
+    low: float = Field(default=-1.0, allow_inf_nan=False)
+    high: float = Field(default=1.0, allow_inf_nan=False)
+    baud: int = Field(default=115200, ge=1)
+
+
+class AudioSection(_Section):
+    rate: int = Field(default=16000, ge=1)
+    seconds: float = Field(default=1.0, gt=0, le=3600)
+    low_hz: float = Field(default=60.0, ge=0, allow_inf_nan=False)
+    high_hz: float = Field(default=7600.0, gt=0, allow_inf_nan=False)
+    floor_db: float = Field(default=-80.0, lt=0, ge=-300)
+
+
+class NormaliseSection(_Section):
+    mode: Literal["none", "stretch", "standard"] = "none"
+
+
+class AugmentSection(_Section):
+    flip: bool = False
+    shift: int = Field(default=0, ge=0, le=1024)
+    brightness: int = Field(default=0, ge=0, le=255)
+    noise: int = Field(default=0, ge=0, le=127)
+
+
 class RunSection(_Section):
     out: Path = Path("runs")
+    record: bool = False
 
 
 class Job(_Section):
@@ -78,6 +114,11 @@ class Job(_Section):
     data: DataSection = DataSection()
     board: BoardSection = BoardSection()
     train: TrainSection = TrainSection()
+    capture: CaptureSection = CaptureSection()
+    sensor: SensorSection = SensorSection()
+    audio: AudioSection = AudioSection()
+    normalise: NormaliseSection = NormaliseSection()
+    augment: AugmentSection = AugmentSection()
     run: RunSection = RunSection()
 
 

@@ -9,21 +9,22 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from mcugrad.config import Job
 from mcugrad.errors import UsageError, UserError
 from mcugrad.frontend import store
-from mcugrad.sources import open_source
+from mcugrad.sources import of_job
 
 _CALIBRATE = 256  # images; more moved no scale of our networks by 1 %
 
 
-def import_network(network: str, data: str, size: str, out: Path) -> Path:
-    """Quantise what `FILE.py:function` returns, a trained torch module, with images of `data` at HxWxC.
+def import_network(network: str, job: Job, size: str, out: Path) -> Path:
+    """Quantise what `FILE.py:function` returns, a trained torch module, with samples of the job at HxWxC.
 
     The file is run: give only your own.
     """
     height, width, channels = _shape(size)
     model = _maker(network)()
-    split = open_source(data).split((height, width, channels))
+    split = of_job(job).split((height, width, channels))
     store.save(_from_torch()(model, split.train.some(_CALIBRATE, 0).pixels, out.stem), out)
     return out
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from mcugrad.link.ports import emulated
 from mcugrad.passes.fisher import fisher
 from mcugrad.passes.schemes import INFERENCE, Ranking, scheme_for
 from mcugrad.pipeline import Choices, Compiled
-from mcugrad.sources import Source, Split, open_source
+from mcugrad.sources import Source, Split, of_job
 from mcugrad.train import Tell
 
 FISHER_SAMPLES = 16  # drawn by the seed from the training images
@@ -35,6 +34,7 @@ class Prepared:
     compiled: Compiled
     elf: Path
     split: Split
+    recording: Split | None = None  # all samples as they came, where the run is to keep them
 
     @property
     def port(self) -> str:
@@ -47,14 +47,6 @@ class Prepared:
         """What the firmware must say of itself."""
         return Expected.of(self.board.id, self.compiled.manifest, self.compiled.fit.statics)
 
-    @property
-    def data_crc(self) -> int:
-        """Of all images and labels in order: a resumed run must find the same."""
-        crc = 0
-        for part in (self.split.train, self.split.test):
-            crc = zlib.crc32(part.labels.tobytes(), zlib.crc32(part.pixels.tobytes(), crc))
-        return crc
-
 
 def prepare(job: Job, tell: Tell) -> Prepared:
     """Read the data, compile the model, build the image; each stage is told."""
@@ -64,8 +56,9 @@ def prepare(job: Job, tell: Tell) -> Prepared:
     board = boards.load(job.board.id)
     tell({"event": "start", **_about(job)})
     with stage("data", tell) as say:
-        source = open_source(job.data.source, job.data.seed)
+        source = of_job(job)
         say(f"{source.name}, {len(source.classes)} classes")
+    tell({"event": "classes", "names": list(source.classes)})
     compiled = _compile(job, board, source, tell)
     with stage("images", tell) as say:
         split = _split(source, compiled, job)
@@ -73,7 +66,8 @@ def prepare(job: Job, tell: Tell) -> Prepared:
     with stage("build", tell) as say:
         elf = build.build(board.id, pipeline.generate(compiled, board.id))
         say(f"{build.size(elf, board).flash / 1024:.1f} KB flash, {elf}")
-    return Prepared(job, board, compiled, elf, split)
+    keep = source.raw if source.live or job.run.record else None
+    return Prepared(job, board, compiled, elf, split, keep)
 
 
 def _about(job: Job) -> dict[str, str | int]:
@@ -110,7 +104,7 @@ def _compile(job: Job, board: Board, source: Source, tell: Tell) -> Compiled:
         say(f"{nodes} nodes, {tensors} tensors trained")
     fit = compiled.fit
     sizes = {"static": fit.statics, "arena": fit.arena, "stack": fit.stack, "ram": board.ram_bytes}
-    tell({"event": "memory", **sizes})
+    tell({"event": "memory", **sizes, "regions": fit.memory})
     return compiled
 
 

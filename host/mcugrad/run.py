@@ -11,14 +11,15 @@ from typing import Any
 from mcugrad import config, pipeline, report
 from mcugrad.codegen.params import state_tensors
 from mcugrad.config import Job
-from mcugrad.errors import DivergedError, InternalError, LinkError, UserError
+from mcugrad.errors import DivergedError, InternalError, LinkError, MismatchError, UserError
 from mcugrad.frontend import store
 from mcugrad.link.session import Session
 from mcugrad.prepare import Prepared, prepare, stage
+from mcugrad.sources.replay import JOB, SAMPLES, record
 from mcugrad.telemetry import Telemetry
 from mcugrad.train import Outcome, Tell, Trainer
 
-JOB, TELEMETRY = "job.toml", "telemetry.sqlite"
+TELEMETRY = "telemetry.sqlite"
 WEIGHTS, LAST_GOOD = "weights.safetensors", "last_good.safetensors"
 DIVERGED = "diverged"
 
@@ -31,9 +32,14 @@ class StoppedError(UserError):
 
 def train(job: Job, tell: Tell) -> Path:
     """Run a new job to its end; returns the run's folder."""
-    ready = prepare(job, tell)
+    return _begin(prepare(job, tell), tell)
+
+
+def _begin(ready: Prepared, tell: Tell) -> Path:
     with connected(ready, tell) as session:
-        folder = _new_folder(job)
+        folder = _new_folder(ready.job)
+        if ready.recording:
+            record(ready.recording, folder)
         log = Telemetry.create(folder / TELEMETRY, **_about(ready, session))
         return _train(ready, session, log, folder, tell)
 
@@ -42,10 +48,37 @@ def resume(folder: Path, flags: Mapping[str, Any], tell: Tell) -> Path:
     """Go on with a run that was cut; it ends as if it had not been. Only the port may differ."""
     log = Telemetry.open(folder / TELEMETRY)
     _check_resumable(log, folder, flags)
-    ready = prepare(config.load(folder / JOB, {"port": flags.get("port")}), tell)
+    recorded = f"replay:{folder}" if (folder / SAMPLES).is_file() else None
+    ready = prepare(config.load(folder / JOB, {"port": flags.get("port"), "data": recorded}), tell)
     _check_same(log, folder, ready)
     with connected(ready, tell) as session:
         return _train(ready, session, log, folder, tell)
+
+
+def replay(folder: Path, port: str | None, tell: Tell) -> Path:
+    """Do a run again from its job and samples, in a folder of its own; MismatchError if a bit differs."""
+    log = Telemetry.open(folder / TELEMETRY)
+    ready = prepare(config.load(folder / JOB, {"port": port, "data": f"replay:{folder}"}), tell)
+    _check_same(log, folder, ready)
+    again = _begin(ready, tell)
+    told = _compared(log, Telemetry.open(again / TELEMETRY), folder)
+    tell({"event": "replayed", "of": str(folder), **told})
+    return again
+
+
+def _compared(was: Telemetry, now: Telemetry, folder: Path) -> dict[str, int]:
+    """Steps and bytes of state that are equal."""
+    told = ("step", "epoch", "sample", "label", "predicted", "loss", "lr", "saturated")
+    for old, new in zip(was.table("steps"), now.table("steps"), strict=False):
+        if differing := [name for name in told if old[name] != new[name]]:
+            name = differing[0]
+            what = f"step {old['step']} differs: {name} was {old[name]}, is {new[name]}"
+            raise MismatchError(what, str(folder), "replay with the version and the source of that run")
+    last, end = was.last_checkpoint(), now.last_checkpoint()
+    same = last and end and last.step == end.step
+    if same and last and end and last.state != end.state:
+        raise MismatchError(f"the weights after step {last.step} differ", str(folder), "report it")
+    return {"steps": len(was.table("steps")), "state_bytes": len(last.state) if same and last else 0}
 
 
 @contextmanager
@@ -140,20 +173,21 @@ def _check_same(log: Telemetry, folder: Path, ready: Prepared) -> None:
     if was != now:
         what = f"the model compiles to another one now: {now}, the run began with {was}"
         raise UserError(what, str(folder), "check out the version that the run began with")
-    if log.run["board"]["data_crc"] != ready.data_crc:
+    if log.run["board"]["data_crc"] != ready.split.crc:
         what = "the images are not those that the run began with"
-        raise UserError(what, ready.job.data.source, "put them back, or start a new run without --resume")
+        raise UserError(what, ready.job.data.source, "put them back, or start a new run")
 
 
 def _about(ready: Prepared, session: Session) -> dict[str, Any]:
     """What the database keeps of a run beside its steps."""
-    board, split, regions = ready.board, ready.split, ready.compiled.fit.regions
+    board, split = ready.board, ready.split
     about = {"id": board.id, "name": board.name, "cpu_hz": session.welcome["cpu_hz"], "port": session.port}
-    about |= {"emulated": session.emulated, "data_crc": ready.data_crc}
+    about["baud"] = board.baud
+    about |= {"emulated": session.emulated, "data_crc": ready.split.crc}
     about |= {"train": len(split.train), "test": len(split.test), "classes": split.classes}
-    memory = [{"name": r.memory.name, "size": r.memory.size, "parts": dict(r.parts)} for r in regions]
     job = ready.job.model_dump(mode="json")
-    return {"job": job, "manifest": dict(ready.compiled.manifest), "board": about, "memory": memory}
+    about_model = {"manifest": dict(ready.compiled.manifest), "memory": ready.compiled.fit.memory}
+    return {"job": job, "board": about, **about_model}
 
 
 def _new_folder(job: Job) -> Path:

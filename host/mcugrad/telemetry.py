@@ -18,6 +18,7 @@ STEP_COLUMNS = (
     "cycles_total", "stack_high", "static_bytes", "arena_bytes", "saturated", "board_crc_errors", "overruns",
     "host_crc_errors", "resyncs", "retries", "bytes_sent", "bytes_received",
 )  # fmt: skip
+LINK_COLUMNS = ("step", "sample_bytes", "sample_seconds")  # since the session began
 _SCHEMA = f"""
 CREATE TABLE runs (id INTEGER PRIMARY KEY, started REAL, ended REAL, status TEXT, job TEXT, manifest TEXT,
                    board TEXT, memory TEXT);
@@ -28,6 +29,9 @@ CREATE TABLE nodes (node INTEGER PRIMARY KEY, op TEXT, layer TEXT, phase TEXT, s
                     cycles INTEGER, instructions INTEGER);
 CREATE TABLE checkpoints (step INTEGER PRIMARY KEY, time REAL, state BLOB);
 PRAGMA user_version = {FORMAT};
+"""
+_LATER = """
+CREATE TABLE IF NOT EXISTS link (step INTEGER PRIMARY KEY, sample_bytes INTEGER, sample_seconds REAL);
 """
 _PROOF = 20  # steps that tell how good a state is: the update just before it may have spoilt it
 _PROVED = f"""
@@ -63,7 +67,7 @@ class Telemetry:
     def create(cls, path: Path, **run: Any) -> Telemetry:
         """A new database; `run` gives job, manifest, board and memory, kept as JSON."""
         new = cls(path)
-        new._db.executescript(_SCHEMA)
+        new._db.executescript(_SCHEMA + _LATER)
         new._insert(
             "runs",
             {"started": time.time(), "status": "running", **{k: json.dumps(run.get(k, {})) for k in _JSON}},
@@ -85,6 +89,7 @@ class Telemetry:
         if version != FORMAT:
             what = f"telemetry of format {version}, this version reads {FORMAT}"
             raise UserError(what, str(path), "use the mcugrad version that made it")
+        old._db.executescript(_LATER)
         return old
 
     @property
@@ -95,7 +100,9 @@ class Telemetry:
 
     def step(self, row: Mapping[str, Any]) -> None:
         """Record one training step; a step that is done again after a resume replaces its row."""
-        self._insert("steps", {name: row[name] for name in STEP_COLUMNS})
+        with self._db:
+            self._put("steps", {name: row[name] for name in STEP_COLUMNS})
+            self._put("link", {name: row[name] for name in LINK_COLUMNS})
 
     def evaluation(self, step: int, accuracy: float, loss: float, predicted: list[int]) -> None:
         row = {
@@ -139,15 +146,18 @@ class Telemetry:
             self._db.execute("UPDATE runs SET ended = ?, status = ?", (time.time(), status))
 
     def table(self, name: str) -> list[Row]:
-        """All rows of steps, evals or nodes, in order."""
+        """All rows of steps, link, evals or nodes, in order."""
         return [dict(row) for row in self._db.execute(f"SELECT * FROM {name} ORDER BY 1")]
 
     def close(self) -> None:
         self._db.close()
 
     def _insert(self, table: str, row: Mapping[str, Any]) -> None:
-        marks = ", ".join("?" * len(row))
         with self._db:
-            self._db.execute(
-                f"INSERT OR REPLACE INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values())
-            )
+            self._put(table, row)
+
+    def _put(self, table: str, row: Mapping[str, Any]) -> None:
+        marks = ", ".join("?" * len(row))
+        self._db.execute(
+            f"INSERT OR REPLACE INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values())
+        )

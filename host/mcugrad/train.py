@@ -15,9 +15,11 @@ from typing import Any
 from mcugrad.config import TrainSection
 from mcugrad.divergence import Divergence
 from mcugrad.errors import DivergedError, MismatchError
+from mcugrad.link.line import Health
 from mcugrad.link.messages import Message
 from mcugrad.link.session import BoardResetError, Session
 from mcugrad.sources import Split
+from mcugrad.sources.image import codes
 from mcugrad.telemetry import Telemetry
 
 Event = dict[str, Any]
@@ -71,10 +73,7 @@ class Trainer:
             self._tell({"event": "checkpoint", "step": self.step})
 
     def _start(self) -> None:
-        """From the weights in flash, whatever an earlier run left on the board."""
-        welcome = self._session.welcome
-        if welcome["applied"] or welcome["dirty"]:
-            self._session.reset()
+        self._session.fresh()
         self.save()
 
     def _restore(self) -> None:
@@ -116,11 +115,12 @@ class Trainer:
         step, samples = self.step + 1, self._split.train
         epoch, place = divmod(step - 1, len(samples))
         index = order(self._seed, epoch, len(samples))[place]
-        x, label = samples[index]
+        pixels, label = samples.varied(index, epoch), int(samples.labels[index])
         lr = rate(step, self.total, self._plan)
+        self._tell({"event": "sample", "step": step, "pixels": pixels, "label": label})
         began = time.monotonic()
         try:
-            result = self._session.train(step, x.tobytes(), label, lr)
+            result = self._session.train(step, codes(pixels).tobytes(), label, lr)
         except DivergedError as error:
             raise self._diverged(step, lr, error.what) from None
         latency = time.monotonic() - began
@@ -141,10 +141,12 @@ class Trainer:
         health = self._session.health
         row |= {**result.fields, "time": time.time(), "board_crc_errors": result["crc_errors"]}
         row |= {"host_crc_errors": health.crc_errors, "resyncs": health.resyncs, "retries": health.retries}
-        row |= {"bytes_sent": health.bytes_sent, "bytes_received": health.bytes_received}
+        names = ("bytes_sent", "bytes_received", "sample_bytes", "sample_seconds")
+        row |= {name: getattr(health, name) for name in names}
         self._log.step(row)
         self._running.add(row)
-        self._tell(self._running.event(row, self.total))
+        board = {"cpu_hz": self._session.welcome["cpu_hz"], "emulated": self._session.emulated}
+        self._tell(self._running.event(row, self.total) | _speed(health, self._session.baud) | board)
 
     def _check_memory(self, result: Message) -> None:
         """What the board reports at a step must be what its handshake, checked against the plan, said."""
@@ -231,7 +233,15 @@ class Running:
             "stack_high": row["stack_high"],
             "saturated": row["saturated"],
             "link": link,
+            "bytes_sent": row["bytes_sent"],
+            "bytes_received": row["bytes_received"],
         }
+
+
+def _speed(health: Health, baud: int) -> Event:
+    """What samples travel at, and as a share of what the line could (ten bits a byte); None where unknown."""
+    speed = health.sample_bytes / health.sample_seconds if health.sample_seconds else None
+    return {"bytes_a_second": speed, "line_share": 10 * speed / baud if speed and baud else None}
 
 
 @lru_cache(maxsize=2)

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 Event = dict[str, Any]
 View = Callable[[Event], None]
 
-_SILENT_IN_JSON = {"evaluating"}
+_SILENT_IN_JSON = {"evaluating", "sample"}
 _PLAIN_SECONDS = 5.0
 _WIDE = 116  # columns that the live line needs
 
@@ -75,6 +75,10 @@ class PlainView:
         self.line(
             f"  [yellow]![/] the board was reset after step {event['step']}; its last state is put back"
         )
+
+    def on_replayed(self, event: Event) -> None:
+        weights = f" and the {event['state_bytes']:,} bytes of trained state" if event["state_bytes"] else ""
+        self.line(f"replayed {escape(event['of'])}: {event['steps']} steps{weights} are equal, bit for bit")
 
     def on_end(self, event: Event) -> None:
         self.line(f"[bold]{event['before']:.1%} → [green]{event['after']:.1%}[/][/] on held-out images")

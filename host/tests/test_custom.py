@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mcugrad.config import DataSection, Job
 from mcugrad.custom import import_network
 from mcugrad.doctor import examine
 from mcugrad.errors import UserError
@@ -28,6 +29,10 @@ def make():
 
 number = 3
 """
+
+
+def of(images: Path) -> Job:
+    return Job(data=DataSection(source=str(images)))
 
 
 @pytest.fixture
@@ -55,7 +60,7 @@ def test_own_network_and_own_images_train_on_the_emulated_board(
     tmp_path: Path, images: Path, network: Path
 ) -> None:
     pytest.importorskip("unicorn")
-    model = import_network(f"{network}:make", str(images), "16x16x3", tmp_path / "own.safetensors")
+    model = import_network(f"{network}:make", of(images), "16x16x3", tmp_path / "own.safetensors")
     script = [
         sys.executable,
         str(ROOT / "host" / "train_on_board.py"),
@@ -98,14 +103,14 @@ def test_mistakes_in_an_import_are_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=words):
-        import_network(name, str(images), size, tmp_path / "own.safetensors")
+        import_network(name, of(images), size, tmp_path / "own.safetensors")
     assert not (tmp_path / "own.safetensors").exists()
 
 
 def test_a_file_that_does_not_run_is_named(tmp_path: Path, images: Path) -> None:
     (tmp_path / "bad.py").write_text("1 / 0")
     with pytest.raises(UserError, match="does not run"):
-        import_network(f"{tmp_path / 'bad.py'}:make", str(images), "16x16x3", tmp_path / "own.safetensors")
+        import_network(f"{tmp_path / 'bad.py'}:make", of(images), "16x16x3", tmp_path / "own.safetensors")
 
 
 def test_the_doctor_names_a_fix_for_every_lack(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def test_each_mode_steps_on_the_board_as_on_the_host(job: Job, scheme: str, tmp_
     """`counted` compares the whole trained state after the step."""
     forward = models.load(job.model.name, 10)
     fits, compiled = board.smallest(job, forward, scheme, None)
-    split = modes.open_source(job.data.source).split((28, 28, 1)).some(20, 10, 0)
+    split = modes.of_job(job).split((28, 28, 1)).some(20, 10, 0)
     _, _, probes = training.Trainer(compiled, split, job, tmp_path, quiet()).train(0.01)
     assert fits and len(probes) == training.PROBES
     assert all(p.before != p.after for p in probes)
@@ -122,7 +122,7 @@ def test_images_past_the_front_train_as_whole_ones(job: Job, tmp_path: Path) -> 
     """The same steps by HostModel.step, which the board's equality tests cover."""
     forward = models.load(job.model.name, 10)
     _, compiled = board.smallest(job, forward, "10kb", None)
-    split = modes.open_source(job.data.source).split((28, 28, 1)).some(30, 10, 0)
+    split = modes.of_job(job).split((28, 28, 1)).some(30, 10, 0)
     trainer = training.Trainer(compiled, split, job, tmp_path, quiet())
     _, _, probes = trainer.train(0.02)
     model = HostModel(tmp_path / "gen", tmp_path / "again.so")

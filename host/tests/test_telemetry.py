@@ -13,9 +13,9 @@ import pytest
 
 from mcugrad.errors import UserError
 from mcugrad.paths import ROOT
-from mcugrad.telemetry import STEP_COLUMNS, Checkpoint, Telemetry
+from mcugrad.telemetry import LINK_COLUMNS, STEP_COLUMNS, Checkpoint, Telemetry
 
-ROW = dict.fromkeys(STEP_COLUMNS, 0)
+ROW = dict.fromkeys((*STEP_COLUMNS, *LINK_COLUMNS), 0)
 
 
 def test_a_run_and_its_rows(tmp_path: Path) -> None:
@@ -80,10 +80,10 @@ def test_few_checkpoints_are_kept(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from mcugrad.telemetry import STEP_COLUMNS, Telemetry
+from mcugrad.telemetry import LINK_COLUMNS, STEP_COLUMNS, Telemetry
 log = Telemetry.create(Path(sys.argv[1]))
 for step in range(1, 1_000_000):
-    log.step({**dict.fromkeys(STEP_COLUMNS, 0), "step": step})
+    log.step({**dict.fromkeys((*STEP_COLUMNS, *LINK_COLUMNS), 0), "step": step})
     log.checkpoint(step, bytes(20000))
     print(step, flush=True)
 """

@@ -7,6 +7,7 @@ from typing import Any
 
 from mcugrad.emulator import native
 from mcugrad.emulator.machine import Machine
+from mcugrad.emulator.trace import Trace
 
 LARGEST_READ = 1 << 20
 
@@ -60,6 +61,10 @@ class Commands:
             for c in last
         ]
 
+    def do_clock(self) -> dict[str, Any]:
+        """Board time since power-on, idle time included, in seconds."""
+        return {"seconds": self.machine.mcu.cycles / self.machine.mcu.hz}
+
     def do_marks(self, last: int = native.MARKS) -> dict[str, Any]:
         """(instructions, estimated cycles) at the last CYCCNT reads, oldest first, and who read."""
         total, ring = self.machine.mcu.mark_count, self.machine.mcu.marks
@@ -69,6 +74,17 @@ class Commands:
             "marks": [[m.insns, m.cycles] for m in some],
             "readers": [m.block for m in some],
         }
+
+    def do_trace(self, spans: list[tuple[int, int, int]]) -> dict[str, Any]:
+        """At the next marks keep RAM: [mark, address, bytes] each, marks counted from 0; `traced` has it."""
+        self.machine.trace = Trace(spans)
+        self.machine.mcu.tracing = 1
+        return {}
+
+    def do_traced(self) -> dict[str, Any]:
+        """What was kept, as hex in the order asked; null where its mark has not come or nothing is there."""
+        self.machine.mcu.tracing = 0
+        return {"data": [data.hex() if data is not None else None for data in self.machine.trace.found]}
 
     def do_watch(self, symbol: str) -> dict[str, Any]:
         """From now on `counters` has every completed call of a function, counted from entry to return."""

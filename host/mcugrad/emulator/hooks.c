@@ -192,6 +192,8 @@ static uint64_t read_cyccnt(mg_mcu *m) {
         m->locate(m->block, (uint32_t)m->block_size, b);
     uint64_t cycles = m->cycles - b->tail_cycles;
     m->marks[m->mark_count++ % MG_MARKS] = (mg_mark){m->block, m->insns - b->tail, cycles};
+    if (m->tracing)
+        m->marked();
     return (uint32_t)(m->cyccnt_on ? cycles - m->cyccnt_base : m->cyccnt_base);
 }
 

@@ -15,6 +15,7 @@ from mcugrad.emulator.exceptions import EXC_RETURN, Exceptions
 from mcugrad.emulator.image import Image
 from mcugrad.emulator.memory import Memory
 from mcugrad.emulator.registers import Registers
+from mcugrad.emulator.trace import Trace
 from mcugrad.errors import InternalError
 
 SVC_INTERRUPT = 2
@@ -32,6 +33,7 @@ class Machine:
         self.waiting = self.flush_asked = False
         self.resets, self.stack_top = 0, 0
         self.failure: BaseException | None = None
+        self.trace = Trace(())
         self.hooks = native.load()
         self.mcu = native.Mcu()
         self.mcu.uart.host_fd, self.mcu.uart.control_fd = host_fd, control_fd
@@ -47,7 +49,7 @@ class Machine:
     def _connect(self) -> None:
         mcu = self.mcu
         mcu.measure, mcu.locate = native.MEASURE(self._measure), native.MEASURE(self._locate)
-        mcu.unaligned = native.UNALIGNED(self._unaligned)
+        mcu.unaligned, mcu.marked = native.UNALIGNED(self._unaligned), native.MARKED(self._marked)
         mcu.read, mcu.write = native.READ(self._read), native.WRITE(self._write)
         self.core.map_memory(self.memory.buffers)
         self.core.map_peripherals((*self.chip.ranges, *SYSTEM), self.hooks)
@@ -198,6 +200,12 @@ class Machine:
             name = self.analyser.name(self.memory.read(pc, 4) or b"", pc)
             if blocks.NEEDS_WORDS.match(name):
                 self.report("unaligned", f"{name} at {pc:#010x} of {addr:#010x}: a UsageFault on the chip")
+        except BaseException as error:
+            self._guard(error)
+
+    def _marked(self) -> None:
+        try:
+            self.trace.at_mark(self.memory)
         except BaseException as error:
             self._guard(error)
 

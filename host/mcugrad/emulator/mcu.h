@@ -80,13 +80,14 @@ typedef struct mg_mcu {
     uint64_t sp_low, sp_floor;
     uint64_t fault, fault_page, fault_type;
     uint64_t quiet, quiet_insns;
-    uint64_t mark_count, call_count, depth;
+    uint64_t mark_count, call_count, depth, tracing;
     void *uc;
     int (*stop)(void *uc);
     int (*reg_read)(void *uc, int reg, void *value);
     void (*measure)(uint64_t addr, uint32_t size, mg_block *out);
     void (*locate)(uint64_t addr, uint32_t size, mg_block *out);
     void (*unaligned)(uint64_t pc, uint64_t addr);
+    void (*marked)(void); /* at every CYCCNT read while `tracing` */
     uint64_t (*read)(uint64_t addr, uint32_t size);
     void (*write)(uint64_t addr, uint64_t value, uint32_t size);
     mg_region regions[MG_REGIONS];

@@ -71,6 +71,7 @@ class Uart(ct.Structure):
 
 MEASURE = ct.CFUNCTYPE(None, U64, U32, ct.POINTER(Block))
 UNALIGNED = ct.CFUNCTYPE(None, U64, U64)
+MARKED = ct.CFUNCTYPE(None)
 READ = ct.CFUNCTYPE(U64, U64, U32)
 WRITE = ct.CFUNCTYPE(None, U64, U64, U32)
 
@@ -82,11 +83,12 @@ class Mcu(ct.Structure):
         *_fields(U64, "mispredict mispredicts epoch served unaligned_count block block_size"),
         *((name, ct.POINTER(Block)) for name in ("record", "previous")),
         *_fields(U64, "previous_end sample_sp sp_low sp_floor fault fault_page fault_type"),
-        *_fields(U64, "quiet quiet_insns mark_count call_count depth"),
+        *_fields(U64, "quiet quiet_insns mark_count call_count depth tracing"),
         *((name, ct.c_void_p) for name in ("uc", "stop", "reg_read")),
         ("measure", MEASURE),
         ("locate", MEASURE),
         ("unaligned", UNALIGNED),
+        ("marked", MARKED),
         ("read", READ),
         ("write", WRITE),
         ("regions", Region * REGIONS),

@@ -63,6 +63,8 @@ class Health:
     crc_errors: int = 0
     resyncs: int = 0
     retries: int = 0
+    sample_bytes: int = 0  # of whole samples that arrived, and the time they were on their way
+    sample_seconds: float = 0.0
 
 
 class Line:
@@ -158,6 +160,14 @@ class Line:
             return dict(self._port.control(command))
         except (serial.SerialException, OSError) as error:
             raise self._lost(error) from None
+
+    def clock(self) -> float:
+        """Seconds: of this machine, or of the board's own time where it is emulated."""
+        return float(self.control({"cmd": "clock"})["seconds"]) if self.emulated else time.monotonic()
+
+    @property
+    def baud(self) -> int:
+        return int(getattr(self._port, "baudrate", 0))
 
     @property
     def emulated(self) -> bool:

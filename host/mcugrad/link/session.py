@@ -56,6 +56,11 @@ class Session:
         return self._line.name
 
     @property
+    def baud(self) -> int:
+        """Bits a second of the line; 0 where it has none."""
+        return self._line.baud
+
+    @property
     def emulated(self) -> bool:
         return self._line.emulated
 
@@ -116,6 +121,11 @@ class Session:
         if self.hello()["weights_crc"] != zlib.crc32(state):
             raise LinkError("the board holds another state than was written", self.port, "reset the board")
 
+    def fresh(self) -> None:
+        """Make the trained state the one in flash, whatever an earlier run left on the board."""
+        if self.welcome["applied"] or self.welcome["dirty"]:
+            self.reset()
+
     def reset(self) -> None:
         """Start the board anew: its trained state is the one in flash again."""
         before = self.welcome["boot_id"]
@@ -164,7 +174,7 @@ class Session:
     def _run(self, step: int, sample: bytes, label: int, mode: str, lr: float) -> Message:
         fields = {"step": step, "label": label, "mode": MODES[mode], "lr": lr, "crc": zlib.crc32(sample)}
         for _ in range(self._line.timing.tries):
-            Transfer(self._line, self.welcome["window"], step, sample).run()
+            self._send(step, sample)
             try:
                 return self._result(Message("train", fields))
             except RefusedError as refusal:
@@ -172,6 +182,12 @@ class Session:
         raise SilenceError(
             f"step {step}: no sample arrives whole", self.port, "check the cable, lower the baud rate"
         )
+
+    def _send(self, step: int, sample: bytes) -> None:
+        began = self._line.clock()
+        Transfer(self._line, self.welcome["window"], step, sample).run()
+        self.health.sample_seconds += self._line.clock() - began
+        self.health.sample_bytes += len(sample)
 
     def _result(self, question: Message) -> Message:
         timing, began = self._line.timing, time.monotonic()

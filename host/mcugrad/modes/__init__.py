@@ -14,6 +14,7 @@ from rich.console import Console
 
 from mcugrad import pipeline
 from mcugrad.config import Job
+from mcugrad.errors import UsageError
 from mcugrad.frontend import models
 from mcugrad.ir import Graph
 from mcugrad.modes.board import counted, planned, smallest
@@ -22,7 +23,8 @@ from mcugrad.modes.training import Trainer
 from mcugrad.passes.schemes import SCHEMES
 from mcugrad.paths import BUILD
 from mcugrad.prepare import choices_of, ranking
-from mcugrad.sources import Source, open_source
+from mcugrad.sources import Source, of_job
+from mcugrad.sources.vary import NOTHING
 
 RATES = "0.003,0.01,0.03"
 FOLDER = BUILD / "modes"
@@ -52,7 +54,10 @@ def modes(
     Each row is written into `folder` once it is there; what it holds already, of the same setting, is not
     measured again. UserError for a bad scheme, before anything is trained.
     """
-    source = open_source(job.data.source, job.data.seed)
+    if job.augment != NOTHING:
+        fix = "leave it out: images run through the frozen front once"
+        raise UsageError("modes trains without augmentation", "[augment]", fix)
+    source = of_job(job)
     forward = models.load(job.model.name, len(source.classes), job.data.seed)
     for scheme in schemes:
         pipeline.uncalibrated(forward, scheme, **choices_of(job))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mcugrad.boards import Board, Memory
 from mcugrad.errors import OutOfMemoryError
@@ -42,6 +43,11 @@ class Fit:
     @property
     def total(self) -> int:
         return self.statics + self.arena + self.stack
+
+    @property
+    def memory(self) -> list[dict[str, Any]]:
+        """Name, size and parts of every region, for reports."""
+        return [{"name": r.memory.name, "size": r.memory.size, "parts": dict(r.parts)} for r in self.regions]
 
 
 def fit(graph: Graph, plan: Plan, board: Board) -> Fit:

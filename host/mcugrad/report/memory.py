@@ -16,7 +16,6 @@ from mcugrad.report.page import environment, regions
 
 def page(graph: Graph, plan: Plan, fit: Fit, scheme: str, board: str) -> str:
     """The page as HTML; nothing is loaded from elsewhere, and the same plan gives the same bytes."""
-    memory = [{"name": r.memory.name, "size": r.memory.size, "parts": r.parts} for r in fit.regions]
     return (
         environment()
         .get_template("memory.html")
@@ -28,7 +27,7 @@ def page(graph: Graph, plan: Plan, fit: Fit, scheme: str, board: str) -> str:
             plan=plan,
             peak=plan.order[peak_node(plan)],
             held=why(graph, plan),
-            regions=regions(memory),
+            regions=regions(fit.memory),
             picture=_picture(plan),
             colours=PHASES,
         )

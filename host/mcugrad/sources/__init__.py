@@ -1,17 +1,6 @@
-"""Where samples come from: a named dataset, a folder of images, or arrays in a file."""
+"""Where samples come from, all through one interface: files, live streams, and what an earlier run saw."""
 
-from pathlib import Path
-
-from mcugrad.sources.arrays import ArraySource
-from mcugrad.sources.dataset import NamedSource
-from mcugrad.sources.folder import FolderSource
+from mcugrad.sources.open import is_live, of_job, open_source
 from mcugrad.sources.source import Samples, Source, Split
 
-__all__ = ["Samples", "Source", "Split", "open_source"]
-
-
-def open_source(text: str, seed: int = 0) -> Source:
-    """A folder if there is one of that name, a .npz file, or a dataset by name; UserError if it is none."""
-    if text.endswith(".npz"):
-        return ArraySource(Path(text))
-    return FolderSource(Path(text), seed) if Path(text).is_dir() else NamedSource(text)
+__all__ = ["Samples", "Source", "Split", "is_live", "of_job", "open_source"]

@@ -18,7 +18,12 @@ _NAMES = ("x_train", "y_train", "x_test", "y_test", "classes")
 
 
 class ArraySource:
-    """Pixels 0..255 of any number type [N,H,W] or [N,H,W,C], C 1 or 3; labels that index the class names."""
+    """Pixels 0..255 of any number type [N,H,W] or [N,H,W,C], C 1 or 3; labels that index the class names.
+
+    At the model's size there is nothing to convert, and any C will do.
+    """
+
+    live = False
 
     def __init__(self, path: Path) -> None:
         self.name, self._path, self._arrays = path.stem, path, _read(path)
@@ -26,7 +31,6 @@ class ArraySource:
 
     def split(self, shape: Shape) -> Split:
         """Both parts at the model's size; UserError names the array and the place of what is wrong."""
-        mode(shape)
         return checked(Split(self._part("train", shape), self._part("test", shape), self.classes), self._at())
 
     def _part(self, part: str, shape: Shape) -> Samples:
@@ -35,16 +39,18 @@ class ArraySource:
             raise UserError(
                 f"labels are {y.dtype}{list(y.shape)}", self._at(f"y_{part}"), "give integers [N]"
             )
-        images = self._images(x, f"x_{part}")
+        images = as_bytes(x, self._at(f"x_{part}"))
+        if images.shape[1:] != shape:
+            mode(shape)
+            images = self._images(images, f"x_{part}")
         if len(images) != len(y):
             raise UserError(
                 f"{len(images)} images, {len(y)} labels", self._at(part), "give one label an image"
             )
         return Samples(all_fitted(images, shape), y.astype(np.int64))
 
-    def _images(self, x: NDArray[Any], name: str) -> Pixels:
-        images = as_bytes(x, self._at(name))
-        images = images[..., None] if images.ndim == 3 else images
+    def _images(self, x: Pixels, name: str) -> Pixels:
+        images = x[..., None] if x.ndim == 3 else x
         if images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape[1:]:
             raise UserError(f"images of shape {list(x.shape)}", self._at(name), "give [N,H,W] or [N,H,W,3]")
         return images

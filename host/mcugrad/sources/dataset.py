@@ -10,6 +10,8 @@ from mcugrad.sources.source import Samples, Split, checked
 class NamedSource:
     """One of `mcugrad.data`'s datasets, with its own split."""
 
+    live = False
+
     def __init__(self, name: str) -> None:
         self._data = data.load(name)
         self.name, self.classes = name, tuple(self._data.classes)

@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mcugrad.config import AugmentSection
 from mcugrad.errors import UsageError, UserError
 from mcugrad.sources.image import Pixels, Shape, codes
+from mcugrad.sources.vary import NOTHING, augmented
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Pixels uint8 [N,H,W,C], labels int64 [N]; indexing gives what the board takes: int8 [H,W,C], label."""
+    """Pixels uint8 [N,H,W,C], labels int64 [N]; indexing gives what the board takes: int8 [H,W,C], label.
+
+    augment: how training varies them, drawn by the seed.
+    """
 
     pixels: Pixels
     labels: NDArray[np.int64]
+    augment: AugmentSection = NOTHING
+    seed: int = 0
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.int8], int]:
         return codes(self.pixels[index]), int(self.labels[index])
+
+    def varied(self, index: int, epoch: int) -> Pixels:
+        """The pixels that training takes of a sample in an epoch: the same ones whenever it is asked."""
+        return augmented(self.pixels[index], self.augment, f"{self.seed}/{epoch}/{index}")
+
+    def trained(self, index: int, epoch: int) -> tuple[NDArray[np.int8], int]:
+        """The same as the board takes it, with its label."""
+        return codes(self.varied(index, epoch)), int(self.labels[index])
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.int8], int]]:
         return (self[i] for i in range(len(self)))
@@ -53,7 +69,7 @@ class Samples:
 
     def _take(self, chosen: list[int]) -> Samples:
         chosen = sorted(chosen)
-        return Samples(self.pixels[chosen], self.labels[chosen])
+        return replace(self, pixels=self.pixels[chosen], labels=self.labels[chosen])
 
 
 @dataclass(frozen=True)
@@ -73,12 +89,24 @@ class Split:
         train = self.train.some_of_each(samples, seed)
         return Split(train, self.test.some(held_out, seed), self.classes)
 
+    @property
+    def crc(self) -> int:
+        """Of all images and labels in order: a resumed or replayed run must find the same."""
+        crc = 0
+        for part in (self.train, self.test):
+            crc = zlib.crc32(part.labels.tobytes(), zlib.crc32(part.pixels.tobytes(), crc))
+        return crc
+
 
 class Source(Protocol):
-    """What every source offers. Opening is cheap; `split` reads all images and may raise UserError."""
+    """What every source offers. Opening is cheap; `split` reads all images and may raise UserError.
+
+    live: what it shows cannot be seen again, so a run keeps it.
+    """
 
     name: str
     classes: tuple[str, ...]
+    live: bool
 
     def split(self, shape: Shape) -> Split: ...
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mcugrad import report
-from mcugrad.telemetry import STEP_COLUMNS, Telemetry
+from mcugrad.telemetry import LINK_COLUMNS, STEP_COLUMNS, Telemetry
 
 NODES = [
     {"op": "conv2d", "layer": "a<b>", "phase": "forward", "shape": "4x4x1 -> 4x4x2", "macs": 32},
@@ -38,7 +38,7 @@ MEMORY = [{"name": "DTCM", "size": 65536, "parts": {"stack": 8192, "arena": 96, 
 
 def run_of(path: Path, steps: int, instructions: int | None = 500) -> Telemetry:
     log = Telemetry.create(path / "t.sqlite", job=JOB, manifest=MANIFEST, board=BOARD, memory=MEMORY)
-    row: dict[str, Any] = dict.fromkeys(STEP_COLUMNS, 1)
+    row: dict[str, Any] = dict.fromkeys((*STEP_COLUMNS, *LINK_COLUMNS), 1)
     for step in range(1, steps + 1):
         log.step({**row, "step": step, "loss": 2 / step, "time": log.run["started"] + step})
     if steps:

@@ -1,0 +1,1 @@
+"""The same batch through every execution of a training step, tensor by tensor."""
