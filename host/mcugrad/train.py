@@ -15,6 +15,7 @@ from typing import Any
 from mcugrad.config import TrainSection
 from mcugrad.divergence import Divergence
 from mcugrad.errors import DivergedError, MismatchError
+from mcugrad.link.line import PortLostError
 from mcugrad.link.messages import Message
 from mcugrad.link.session import BoardResetError, Session
 from mcugrad.sources import Split
@@ -56,11 +57,12 @@ class Trainer:
             try:
                 self._restore()
                 return self._go()
-            except BoardResetError:
+            except (BoardResetError, PortLostError) as lost:
                 if resets == _RESETS:
                     raise
-                self._tell({"event": "reset", "step": self.step})
-                self._session.reset()
+                kind = "unplugged" if isinstance(lost, PortLostError) else "reset"
+                self._tell({"event": kind, "step": self.step})
+                self._session.recover(lost)
         raise AssertionError
 
     def save(self) -> None:
