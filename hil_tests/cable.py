@@ -21,7 +21,7 @@ PIECE = 512
 
 
 class Cable:
-    """Plugged in from the start. `path` names the port for as long as the object lives, like /dev/serial/by-id.
+    """Plugged in from the start. `path` names the port as long as the object lives, like /dev/serial/by-id.
 
     to_board, to_host: what the line does to each piece of bytes; None: nothing.
     """

@@ -13,7 +13,7 @@ import pytest
 
 from hil_tests import rig
 from hil_tests.rig import Bench, Image
-from mcugrad import paths
+from mcugrad import boards, flash, paths
 from mcugrad.errors import McugradError
 from mcugrad.link.session import Session
 
@@ -21,10 +21,13 @@ REPORTS = paths.BUILD / "hil"
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    # pyproject.toml keeps it from the other tests; here it brings --port, --count, --root-logdir, --metric-path.
+    # pyproject.toml keeps it from the other tests; here it brings --port, --count, --root-logdir.
     pluginmanager.import_plugin("pytest_embedded.plugin")
     group = parser.getgroup("mcugrad")
     group.addoption("--board", default="nucleo_f746zg", help="a board id of boards/; several: a|b")
+    group.addoption(
+        "--upload", action="store_true", help="put the images on real boards through their probes"
+    )
 
 
 def of_each(config: pytest.Config, option: str) -> list[str | None]:
@@ -62,16 +65,18 @@ def benches(pytestconfig: pytest.Config, images: list[Image]) -> Iterator[list[B
         benches.append(
             Bench(image.board, port, log) if port else rig.emulate(image, folder, f"board{number}")
         )
-    refuse([why for pair in zip(benches, images, strict=True) if (why := missing(*pair))])
+    upload = pytestconfig.getoption("upload")
+    refuse([why for pair in zip(benches, images, strict=True) if (why := missing(*pair, upload))])
     yield benches
     for bench in benches:
-        if bench.cable:
-            bench.cable.close()
+        bench.close()
 
 
-def missing(bench: Bench, image: Image) -> McugradError | None:
+def missing(bench: Bench, image: Image, upload: bool) -> McugradError | None:
     """Why a board cannot be tested: absent, busy, forbidden, silent, or another firmware."""
     try:
+        if upload and not bench.cable:
+            flash.flash(boards.load(bench.board), image.elf)
         bench.connect(image).close()
     except McugradError as error:
         return error
@@ -120,7 +125,7 @@ def port(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def sessions(benches: list[Bench], images: list[Image], serial: Any) -> Iterator[list[Session]]:
-    """All boards, fresh from reset, spoken to in frames: pytest-embedded's own reader stays out of the way."""
+    """All boards, fresh from reset, spoken to in frames; pytest-embedded's own reader stays out of it."""
     services = serial if isinstance(serial, list | tuple) else [serial]
     opened = []
     for bench, image, service in zip(benches, images, services, strict=True):

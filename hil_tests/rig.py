@@ -53,7 +53,7 @@ def image(board: str, model: str = MODEL, scheme: str = SCHEME) -> Image:
 
 
 class Tap:
-    """A port whose traffic is written down, a line a frame; `control` reaches the emulated board behind it."""
+    """A port whose traffic is written down, a line a frame; `control` reaches an emulated board."""
 
     def __init__(self, port: Any, log: Path, cable: Cable | None) -> None:
         self._port, self._log = port, log.open("a")
@@ -114,6 +114,11 @@ class Bench:
         """The bare port; NoBoardError says why not."""
         return open_port(self.port, self.baud)
 
+    def close(self) -> None:
+        """End the emulated board."""
+        if self.cable:
+            self.cable.close()
+
     def tap(self, port: Any) -> Tap:
         return Tap(port, self.log, self.cable)
 
@@ -136,5 +141,11 @@ class Bench:
 
 def emulate(image: Image, folder: Path, name: str) -> Bench:
     """An emulated board that runs the image, at a pty."""
-    cable = Cable(image.board, image.elf, boards.load(image.board).baud, folder / f"tty-{name}")
-    return Bench(image.board, str(cable.path), folder / f"{name}.log", cable)
+    return emulate_elf(image.board, image.elf, folder, name)
+
+
+def emulate_elf(board: str, elf: Path, folder: Path, name: str) -> Bench:
+    # Enough for an emulated board, and the tests that lose an answer end sooner.
+    timing = Timing(answer=1.0, first_step=6.0)
+    cable = Cable(board, elf, boards.load(board).baud, folder / f"tty-{name}")
+    return Bench(board, str(cable.path), folder / f"{name}.log", cable, timing)

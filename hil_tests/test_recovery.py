@@ -39,7 +39,7 @@ def test_reset_in_the_middle_of_a_step(bench: Bench, image: Image, session: Sess
     trained = session.read_state()
     timer = threading.Timer(0.005, bench.cable.control, ({"cmd": "reset"},))  # type: ignore[union-attr]
     timer.start()
-    with pytest.raises(BoardResetError) as lost:
+    with pytest.raises(BoardResetError, match="by its reset pin") as lost:
         for step in range(2, 50):
             session.train(step, image.sample(step).tobytes(), step % 10, 0.1)
     timer.join()
@@ -47,6 +47,26 @@ def test_reset_in_the_middle_of_a_step(bench: Bench, image: Image, session: Sess
     assert session.welcome["applied"] == 0
     session.write_state(trained, applied=1)
     assert session.train(2, image.sample(2).tobytes(), 2, 0.1)["applied"] == 2
+
+
+def test_a_core_that_hangs_is_reset_by_the_watchdog(bench: Bench, image: Image, session: Session) -> None:
+    """In the middle of a step. A real board would need a debugger to be hung: emulated only."""
+    emulated_only(bench)
+    timer = threading.Timer(0.02, bench.cable.control, ({"cmd": "hang"},))  # type: ignore[union-attr]
+    timer.start()
+    with pytest.raises(BoardResetError) as lost:
+        for step in range(1, 500):
+            session.train(step, image.sample(step).tobytes(), step % 10, 0.1)
+    timer.join()
+    session.recover(lost.value)
+    assert session.train(1, image.sample(1).tobytes(), 1, 0.1)["applied"] == 1
+
+
+def test_the_cause_of_a_watchdogs_reset_is_told(bench: Bench, session: Session) -> None:
+    emulated_only(bench)
+    assert bench.cable.control({"cmd": "hang"}) == {"watchdog": True}  # type: ignore[union-attr]
+    with pytest.raises(BoardResetError, match="by its watchdog, because it hung"):
+        session.hello()
 
 
 def test_unplugged_in_the_middle_of_a_step(bench: Bench, image: Image, session: Session) -> None:

@@ -77,7 +77,9 @@ class PlainView:
         )
 
     def on_unplugged(self, event: Event) -> None:
-        self.line(f"  [yellow]![/] the port is gone after step {event['step']}; plug it in and training goes on")
+        self.line(
+            f"  [yellow]![/] the port is gone after step {event['step']}; plug it in and training goes on"
+        )
 
     def on_end(self, event: Event) -> None:
         self.line(f"[bold]{event['before']:.1%} → [green]{event['after']:.1%}[/][/] on held-out images")

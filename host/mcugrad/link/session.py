@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from mcugrad.errors import DivergedError, LinkError, MismatchError, NoBoardError, UserError
 from mcugrad.link.faults import explain
-from mcugrad.link.identity import Expected, check_welcome
+from mcugrad.link.identity import Expected, check_welcome, reset_cause
 from mcugrad.link.line import FaultError, Health, Line, PortLostError, RefusedError, SilenceError, Timing
 from mcugrad.link.messages import MAX_PAYLOAD, MODES, OBJECTS, SHAPES, Message
 from mcugrad.link.ports import open_port
@@ -250,9 +250,9 @@ class Session:
 
     def _same_boot(self, message: Message) -> None:
         if message["boot_id"] != self.welcome["boot_id"]:
-            raise BoardResetError(
-                "the board was reset in the middle of the run", self.port, "check its power supply"
-            )
+            now = message if message.name == "welcome" else self._hello()
+            cause, fix = reset_cause(now["reset_cause"])
+            raise BoardResetError(f"the board was reset in the middle of the run by {cause}", self.port, fix)
 
     def _guarded(self, action: Callable[[], T]) -> T:
         try:
