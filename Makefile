@@ -8,7 +8,7 @@ PHOTOS := vww_voc07
 LARGE := --scheme 49kb --lr 0.005 --samples 200 --held-out 100
 export MCUGRAD_DATA ?= $(if $(wildcard ../shared/data),$(abspath ../shared/data))
 
-.PHONY: demo test bench lint format clean
+.PHONY: demo test bench nightly lint format clean
 
 demo: .venv/demo.stamp
 	$(BIN)/python host/train_on_board.py --board $(BOARD) $(if $(MODEL),--model $(MODEL) $(LARGE)) \
@@ -19,6 +19,9 @@ test: .venv/dev.stamp
 
 bench: .venv/dev.stamp
 	$(BIN)/python -m mcugrad bench --board $(BOARD) $(ARGS)
+
+nightly: .venv/dev.stamp
+	$(BIN)/python -m hil_tests.nightly $(ARGS)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check host hil_tests

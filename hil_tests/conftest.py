@@ -5,6 +5,7 @@ pytest-embedded's `serial` service holds the port and its log; `session` talks o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from hil_tests import rig
+from hil_tests.figures import Figures
 from hil_tests.rig import Bench, Image
 from mcugrad import boards, flash, paths
 from mcugrad.errors import McugradError
@@ -25,6 +27,9 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     pluginmanager.import_plugin("pytest_embedded.plugin")
     group = parser.getgroup("mcugrad")
     group.addoption("--board", default="nucleo_f746zg", help="a board id of boards/; several: a|b")
+    group.addoption("--baselines", choices=("off", "compare", "update"), default="off")
+    group.addoption("--long", action="store_true", help="500 steps through each fault instead of 50")
+    group.addoption("--figures", type=Path, help="file that gets what the boards took, as JSON")
     group.addoption(
         "--upload", action="store_true", help="put the images on real boards through their probes"
     )
@@ -46,6 +51,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "number" in metafunc.fixturenames:
         count = metafunc.config.getoption("count")
         metafunc.parametrize("number", range(count), ids=[f"board{i}" for i in range(count)], scope="session")
+
+
+@pytest.fixture(scope="session")
+def kept(pytestconfig: pytest.Config) -> Iterator[dict[str, Figures]]:
+    """What was measured, by board and job; written at the end to --figures."""
+    found: dict[str, Figures] = {}
+    yield found
+    if path := pytestconfig.getoption("figures"):
+        path.write_text(json.dumps(found))
 
 
 @pytest.fixture(scope="session")

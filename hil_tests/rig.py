@@ -38,6 +38,15 @@ class Image:
         sizes = (m["input"]["bytes"], m["state_bytes"], fit.arena, fit.statics)
         return Expected(self.board, m["model"], model_hash or m["hash"], *sizes)
 
+    @property
+    def name(self) -> str:
+        """<model>-<scheme>."""
+        return self.elf.parent.name
+
+    @property
+    def classes(self) -> int:
+        return int(self.compiled.manifest["classes"])
+
     def sample(self, seed: int) -> Array:
         """Noise of the input's shape, the same for the same seed."""
         shape = self.compiled.manifest["input"]["shape"]

@@ -94,7 +94,7 @@ class Trainer:
         while self.step < self.total:
             self._train_one(watch)
             if self.step == self.total:
-                self._log.nodes(self._node_costs())
+                self._log.nodes(costs(self._session, self._log.run["manifest"]))
             if self.step % self._plan.checkpoint == 0 or self._at_boundary():
                 self.save()
             self._evaluate_if_due()
@@ -173,21 +173,6 @@ class Trainer:
             {"event": "eval", "step": self.step, "accuracy": accuracy, "loss": loss, "samples": len(results)}
         )
 
-    def _node_costs(self) -> list[Event]:
-        """What each node of the last training step took; instructions where the board is emulated."""
-        manifest = self._log.run["manifest"]
-        marks = self._session.emulated_marks(manifest.get("feeds", 0))
-        cycles = _differences(self._session.read_marks())
-        counted: list[int | None] = [None] * len(cycles)
-        if marks and _differences([m[1] for m in marks]) == cycles:
-            counted = [*_differences([m[0] for m in marks])]
-        nodes = manifest.get("nodes") or [{}] * len(cycles)
-        about = ("op", "layer", "phase", "shape", "macs")
-        return [
-            {"node": i, **{key: node.get(key) for key in about}, "cycles": c, "instructions": n}
-            for i, (node, c, n) in enumerate(zip(nodes, cycles, counted, strict=True))
-        ]
-
 
 class Running:
     """Smoothed loss and accuracy over the training steps so far."""
@@ -234,6 +219,21 @@ class Running:
             "saturated": row["saturated"],
             "link": link,
         }
+
+
+def costs(session: Session, manifest: Mapping[str, Any]) -> list[Event]:
+    """What each node of the last training step took; instructions where the board is emulated, else None."""
+    marks = session.emulated_marks(manifest.get("feeds", 0))
+    cycles = _differences(session.read_marks())
+    counted: list[int | None] = [None] * len(cycles)
+    if marks and _differences([m[1] for m in marks]) == cycles:
+        counted = [*_differences([m[0] for m in marks])]
+    nodes = manifest.get("nodes") or [{}] * len(cycles)
+    about = ("op", "layer", "phase", "shape", "macs")
+    return [
+        {"node": i, **{key: node.get(key) for key in about}, "cycles": c, "instructions": n}
+        for i, (node, c, n) in enumerate(zip(nodes, cycles, counted, strict=True))
+    ]
 
 
 @lru_cache(maxsize=2)
