@@ -8,7 +8,7 @@ PHOTOS := vww_voc07
 LARGE := --scheme 49kb --lr 0.005 --samples 200 --held-out 100
 export MCUGRAD_DATA ?= $(if $(wildcard ../shared/data),$(abspath ../shared/data))
 
-.PHONY: demo test bench bench-kernels lint format clean
+.PHONY: demo test bench bench-kernels nightly lint format clean
 
 demo: .venv/demo.stamp
 	$(BIN)/python host/train_on_board.py --board $(BOARD) $(if $(MODEL),--model $(MODEL) $(LARGE)) \
@@ -22,6 +22,9 @@ bench: .venv/dev.stamp
 
 bench-kernels: .venv/dev.stamp
 	$(BIN)/python -m mcugrad bench-kernels --board $(BOARD) $(ARGS)
+
+nightly: .venv/dev.stamp
+	$(BIN)/python -m hil_tests.nightly $(ARGS)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check host hil_tests

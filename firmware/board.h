@@ -42,6 +42,11 @@ enum { BOARD_UART_RING = 2048, BOARD_UART_WINDOW = BOARD_UART_RING - 256 };
 /* Deepest stack since reset, bytes, from the paint. */
 uint32_t board_stack_high(void);
 
+/* From now on the chip resets itself, cause RESET_WATCHDOG, when it is not fed for 5 to 15 seconds: more than
+ * any step takes, and more than the erasure of a flash sector. */
+void board_watchdog_on(void);
+void board_watchdog_feed(void);
+
 /* Waits until the UART is silent, then resets the chip. */
 _Noreturn void board_reset(void);
 

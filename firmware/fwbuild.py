@@ -26,6 +26,7 @@ CODE = ["-std=gnu11", "-O3", "-g", "-ffp-contract=off", "-fno-math-errno"]
 SECTIONS = ["-ffunction-sections", "-fdata-sections"]
 WARN = ["-Wall", "-Wextra", "-Werror", "-Wdouble-promotion"]
 LINK = ["-nostartfiles", "-Wl,--gc-sections", "-Wl,--fatal-warnings", "-Wl,--build-id=none"]
+CASES = ["host/mcugrad/ops", "host/tests/kernels"]  # what the kernels' vectors are made from
 GENERATED = ["model.c", "params.c", "model.h", "params.h", "manifest.json"]
 
 
@@ -34,10 +35,13 @@ def generated(board_id: str) -> str:
     return f"build/{board_id}/gen"
 
 
-def sources(board: Board) -> list[str]:
-    """C files of one board, relative to the root, without the generated ones."""
-    own = [f"firmware/{name}.c" for name in ("main", "train", "state", "link", "frame")]
-    chip = [f"firmware/chip/{name}.c" for name in ("cortex_m7", "stm32_uart", board.chip)]
+FIRMWARE = [f"firmware/{name}.c" for name in ("main", "train", "state", "link", "frame")]
+VECTORS = ["firmware/test/vectors.c"]
+
+
+def sources(board: Board, own: list[str]) -> list[str]:
+    """C files of one board's image, relative to the root, without the generated ones."""
+    chip = [f"firmware/chip/{name}.c" for name in ("cortex_m7", "stm32_uart", "stm32_watchdog", board.chip)]
     return own + chip + sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "kernels").glob("*.c"))
 
 
@@ -89,15 +93,30 @@ def firmware(env: Any, board_id: str, out: str, gen: str | None = None) -> tuple
     out, gen = relative(out), relative(gen or os.environ.get("MCUGRAD_GEN") or generated(board_id))
     require(env, "arm-none-eabi-gcc", "apt install gcc-arm-none-eabi libnewlib-arm-none-eabi")
     configure(env, board, out, gen)
+    return link(env, board, out, "firmware", FIRMWARE, model_sources(env, board, gen))
+
+
+def kernel_tests(env: Any, board_id: str, out: str) -> tuple[Any, Any]:
+    """The same for the image that runs the kernels' vectors and says so in Unity's format."""
+    board, out = boards.load(board_id), relative(out)
+    require(env, "arm-none-eabi-gcc", "apt install gcc-arm-none-eabi libnewlib-arm-none-eabi")
+    configure(env, board, out, "firmware/test")
+    cases = f"{out}/vectors/cases.c"
+    here = [node(p.relative_to(ROOT).as_posix()) for f in CASES for p in sorted((ROOT / f).glob("*.py"))]
+    env.Command(node(cases), here, [[*host_module("tests.kernels.vectors"), "$TARGET.abspath"]])
+    return link(env, board, out, "kernels", VECTORS, [cases])
+
+
+def link(env: Any, board: Board, out: str, name: str, own: list[str], made: list[str]) -> tuple[Any, Any]:
+    """`own`: C files of the checkout; `made`: generated ones. All of it into <name>.elf and .bin."""
     script = text_file(env, f"{out}/link.ld", linker_script(board))
     text_file(env, f"{out}/inc/messages.h", header_text())
-    objects = [compile_c(env, board, f"{out}/obj/{name[:-2]}.o", name) for name in sources(board)]
-    model = model_sources(env, board, gen)
-    objects += [compile_c(env, board, f"{out}/obj/gen/{Path(name).stem}.o", name) for name in model]
+    objects = [compile_c(env, board, f"{out}/obj/{path[:-2]}.o", path) for path in sources(board, own)]
+    objects += [compile_c(env, board, f"{out}/obj/gen/{Path(path).stem}.o", path) for path in made]
     linkflags = [*env["LINKFLAGS"], "-T", script[0].path]
-    elf = env.Program(node(f"{out}/firmware.elf"), objects, LINKFLAGS=linkflags)
+    elf = env.Program(node(f"{out}/{name}.elf"), objects, LINKFLAGS=linkflags)
     env.Depends(elf, script)
-    image = env.Command(node(f"{out}/firmware.bin"), elf, "$OBJCOPY -O binary $SOURCE $TARGET")
+    image = env.Command(node(f"{out}/{name}.bin"), elf, "$OBJCOPY -O binary $SOURCE $TARGET")
     return elf, image
 
 
@@ -126,8 +145,13 @@ def model_sources(env: Any, board: Board, gen: str) -> list[str]:
 
 
 def generator(board: Board) -> list[str]:
+    return [*host_module("mcugrad"), "compile", "--board", board.id]
+
+
+def host_module(name: str) -> list[str]:
+    """The command that runs a module of host/."""
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "host"), os.environ.get("PYTHONPATH", "")])
-    return [python(), "-m", "mcugrad", "compile", "--board", board.id]
+    return [python(), "-m", name]
 
 
 def node(path: str) -> str:

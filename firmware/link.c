@@ -3,12 +3,12 @@
 
 #include <string.h>
 
-enum { FAULT_PERIOD_MS = 500 };
+enum { FAULT_PERIOD_MS = 500, POLLS_A_FEED = 16 };
 
 static frame_buffer frame;
 static const uint8_t *span;
 static size_t left;
-static uint16_t number;
+static uint16_t number, polls;
 static uint32_t crc_errors;
 
 static bool next_byte(uint8_t *byte) {
@@ -28,7 +28,14 @@ static void open_question(link_question *question) {
     question->size = frame_payload_size(&frame);
 }
 
+/* The watchdog lives on questions: a step that never ends feeds it no more. */
+static void feed_watchdog(void) {
+    if (polls++ % POLLS_A_FEED == 0)
+        board_watchdog_feed();
+}
+
 bool link_poll(link_question *question) {
+    feed_watchdog();
     for (uint8_t byte; next_byte(&byte);) {
         frame_event event = frame_take(&frame, byte);
         crc_errors += event == FRAME_BAD;

@@ -48,6 +48,7 @@ int main(void) {
     link_question question;
     board_start();
     state_boot();
+    board_watchdog_on();
     for (;;)
         if (link_poll(&question))
             dispatch(&question);

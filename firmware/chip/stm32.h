@@ -18,6 +18,13 @@ typedef struct {
     reg32 CR, NDTR, PAR, M0AR, M1AR, FCR;
 } stm32_stream;
 
+typedef struct {
+    reg32 KR, PR, RLR, SR;
+} stm32_iwdg;
+
+/* Where the family has it. */
+extern stm32_iwdg *const stm32_watchdog;
+
 enum {
     USART_CR1_UE = 1 << 0,
     USART_CR1_RE = 1 << 2,

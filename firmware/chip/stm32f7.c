@@ -56,6 +56,8 @@ enum {
 #endif
 enum { UART_CHANNEL = 4 << 25 };
 
+stm32_iwdg *const stm32_watchdog = (stm32_iwdg *)0x40003000u;
+
 static uint32_t cause;
 
 static void await(reg32 *reg, uint32_t mask, uint32_t value) {

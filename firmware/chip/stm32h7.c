@@ -69,6 +69,8 @@ enum {
     DMA_CR_BUFFERABLE = 1 << 20 /* without it a USART can lock the stream (ES0392) */
 };
 
+stm32_iwdg *const stm32_watchdog = (stm32_iwdg *)0x58004800u;
+
 static uint32_t cause;
 
 static void await(reg32 *reg, uint32_t mask, uint32_t value) {

@@ -42,15 +42,23 @@ def build(board: str, gen: Path | None = None, out: Path | None = None) -> Path:
 
     OutOfMemoryError says by how much it does not fit.
     """
-    target = load(board)
     out = out or BUILD / board
-    command = [sys.executable, "-m", "SCons", "-Q", "-s", "-C", str(ROOT), f"BOARD={board}", f"OUT={out}"]
-    done = subprocess.run([*command, f"GEN={gen or generated(board)}"], capture_output=True, text=True)
+    return _scons(load(board), out, f"GEN={gen or generated(board)}") / "firmware.elf"
+
+
+def build_kernel_tests(board: str, out: Path) -> Path:
+    """The image that runs the kernels' vectors; the path of kernels.elf."""
+    return _scons(load(board), out, "KERNELS=1") / "kernels.elf"
+
+
+def _scons(board: Board, out: Path, what: str) -> Path:
+    command = [sys.executable, "-m", "SCons", "-Q", "-s", "-C", str(ROOT), f"BOARD={board.id}", f"OUT={out}"]
+    done = subprocess.run([*command, what], capture_output=True, text=True)
     if done.returncode:
-        raise _explain(target, done.stdout + done.stderr, done.returncode)
-    elf = out / "firmware.elf"
-    check_single_precision(elf, target)
-    return elf
+        raise _explain(board, done.stdout + done.stderr, done.returncode)
+    for elf in out.glob("*.elf"):
+        check_single_precision(elf, board)
+    return out
 
 
 def _explain(board: Board, words: str, code: int) -> Exception:

@@ -15,7 +15,7 @@ from typing import Any
 from mcugrad.config import TrainSection
 from mcugrad.divergence import Divergence
 from mcugrad.errors import DivergedError, MismatchError
-from mcugrad.link.line import Health
+from mcugrad.link.line import Health, PortLostError
 from mcugrad.link.messages import Message
 from mcugrad.link.session import BoardResetError, Session
 from mcugrad.sources import Split
@@ -58,11 +58,12 @@ class Trainer:
             try:
                 self._restore()
                 return self._go()
-            except BoardResetError:
+            except (BoardResetError, PortLostError) as lost:
                 if resets == _RESETS:
                     raise
-                self._tell({"event": "reset", "step": self.step})
-                self._session.reset()
+                kind = "unplugged" if isinstance(lost, PortLostError) else "reset"
+                self._tell({"event": kind, "step": self.step})
+                self._session.recover(lost)
         raise AssertionError
 
     def save(self) -> None:
@@ -91,7 +92,7 @@ class Trainer:
         while self.step < self.total:
             self._train_one(watch)
             if self.step == self.total:
-                self._log.nodes(self._node_costs())
+                self._log.nodes(costs(self._session, self._log.run["manifest"]))
             if self.step % self._plan.checkpoint == 0 or self._at_boundary():
                 self.save()
             self._evaluate_if_due()
@@ -173,21 +174,6 @@ class Trainer:
             {"event": "eval", "step": self.step, "accuracy": accuracy, "loss": loss, "samples": len(results)}
         )
 
-    def _node_costs(self) -> list[Event]:
-        """What each node of the last training step took; instructions where the board is emulated."""
-        manifest = self._log.run["manifest"]
-        marks = self._session.emulated_marks(manifest.get("feeds", 0))
-        cycles = _differences(self._session.read_marks())
-        counted: list[int | None] = [None] * len(cycles)
-        if marks and _differences([m[1] for m in marks]) == cycles:
-            counted = [*_differences([m[0] for m in marks])]
-        nodes = manifest.get("nodes") or [{}] * len(cycles)
-        about = ("op", "layer", "phase", "shape", "macs")
-        return [
-            {"node": i, **{key: node.get(key) for key in about}, "cycles": c, "instructions": n}
-            for i, (node, c, n) in enumerate(zip(nodes, cycles, counted, strict=True))
-        ]
-
 
 class Running:
     """Smoothed loss and accuracy over the training steps so far."""
@@ -242,6 +228,21 @@ def _speed(health: Health, baud: int) -> Event:
     """What samples travel at, and as a share of what the line could (ten bits a byte); None where unknown."""
     speed = health.sample_bytes / health.sample_seconds if health.sample_seconds else None
     return {"bytes_a_second": speed, "line_share": 10 * speed / baud if speed and baud else None}
+
+
+def costs(session: Session, manifest: Mapping[str, Any]) -> list[Event]:
+    """What each node of the last training step took; instructions where the board is emulated, else None."""
+    marks = session.emulated_marks(manifest.get("feeds", 0))
+    cycles = _differences(session.read_marks())
+    counted: list[int | None] = [None] * len(cycles)
+    if marks and _differences([m[1] for m in marks]) == cycles:
+        counted = [*_differences([m[0] for m in marks])]
+    nodes = manifest.get("nodes") or [{}] * len(cycles)
+    about = ("op", "layer", "phase", "shape", "macs")
+    return [
+        {"node": i, **{key: node.get(key) for key in about}, "cycles": c, "instructions": n}
+        for i, (node, c, n) in enumerate(zip(nodes, cycles, counted, strict=True))
+    ]
 
 
 @lru_cache(maxsize=2)

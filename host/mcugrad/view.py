@@ -29,7 +29,7 @@ def view(as_json: bool) -> View:
 
 
 def json_line(event: Event) -> None:
-    """One object a line; events start, stage, eval, step, checkpoint, reset, end."""
+    """One object a line; events start, stage, eval, step, checkpoint, reset, unplugged, end."""
     if event["event"] not in _SILENT_IN_JSON:
         sys.stdout.write(json.dumps(event) + "\n")
         sys.stdout.flush()
@@ -79,6 +79,11 @@ class PlainView:
     def on_replayed(self, event: Event) -> None:
         weights = f" and the {event['state_bytes']:,} bytes of trained state" if event["state_bytes"] else ""
         self.line(f"replayed {escape(event['of'])}: {event['steps']} steps{weights} are equal, bit for bit")
+
+    def on_unplugged(self, event: Event) -> None:
+        self.line(
+            f"  [yellow]![/] the port is gone after step {event['step']}; plug it in and training goes on"
+        )
 
     def on_end(self, event: Event) -> None:
         self.line(f"[bold]{event['before']:.1%} → [green]{event['after']:.1%}[/][/] on held-out images")

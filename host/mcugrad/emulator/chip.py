@@ -32,6 +32,7 @@ class Chip:
     ccsidr: tuple[int, int]
     idcode: int
     dbgmcu: int
+    iwdg: int
     double: bool
     plain: Mapping[int, int] = field(default_factory=dict)
 
@@ -87,6 +88,7 @@ STM32F7 = Chip(
     ccsidr=(0xF003E019, 0xF007E009),
     idcode=0x10016449,
     dbgmcu=0xE0042000,
+    iwdg=0x40003000,
     double=False,
     plain={0x40023C00: 0x20, 0x40013800: 0x24, 0x40003000: 0x14, 0x40007000: 0x10},
 )
@@ -130,6 +132,7 @@ STM32H7 = Chip(
     ccsidr=(0xF00FE019, 0xF01FE009),
     idcode=0x20036450,
     dbgmcu=0x5C001000,
+    iwdg=0x58004800,
     double=True,
     plain={0x5C001000: 4, 0x52002000: 0x80, 0x58000400: 0x30, 0x58004800: 0x14, 0x40020800: 0x40},
 )

@@ -11,7 +11,12 @@ Report = Callable[[str, str], None]
 AHB = {**dict.fromkeys(range(8), 1), 8: 2, 9: 4, 10: 8, 11: 16, 12: 64, 13: 128, 14: 256, 15: 512}
 APB = {**dict.fromkeys(range(4), 1), 4: 2, 5: 4, 6: 8, 7: 16}
 USART_SELECT = {"USART1": 0, "USART2": 2, "USART3": 4, "UART4": 6, "UART5": 8, "USART6": 10}
-RESET_FLAGS = {"power": "power pin brownout", "software": "software pin", "pin": "pin"}
+RESET_FLAGS = {
+    "power": "power pin brownout",
+    "software": "software pin",
+    "pin": "pin",
+    "watchdog": "watchdog pin",
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ def ready(value: int, pairs: tuple[tuple[int, int], ...]) -> int:
 class ClocksF7:
     """Addresses are offsets from RCC, PWR or FLASH; `values` holds whatever software stored."""
 
-    FLAGS: Mapping[str, int] = {"brownout": 25, "pin": 26, "power": 27, "software": 28}
+    FLAGS: Mapping[str, int] = {"brownout": 25, "pin": 26, "power": 27, "software": 28, "watchdog": 29}
     HSI = 16_000_000
 
     def __init__(self, rcc: int, pwr: int, flash: int, values: Values, report: Report) -> None:
@@ -81,7 +86,7 @@ class ClocksF7:
 
 
 class ClocksH7(ClocksF7):
-    FLAGS: Mapping[str, int] = {"brownout": 21, "pin": 22, "power": 23, "software": 24}
+    FLAGS: Mapping[str, int] = {"brownout": 21, "pin": 22, "power": 23, "software": 24, "watchdog": 26}
     HSI = 64_000_000
 
     def reset(self, cause: str) -> None:

@@ -118,6 +118,11 @@ class Commands:
         self.machine.boot()
         return {"resets": self.machine.resets}
 
+    def do_hang(self) -> dict[str, Any]:
+        """The core executes nothing more; time passes at once to what ends that, the watchdog."""
+        self.machine.hung = True
+        return {"watchdog": self.machine.registers.watchdog.deadline != native.NEVER}
+
     def do_power_cycle(self) -> dict[str, Any]:
         """RAM back to paint, counters to zero."""
         self.machine.power_on()

@@ -47,6 +47,7 @@ class Engine:
         mcu.uc = ct.cast(self.handle, ct.c_void_p).value
         mcu.stop = ct.cast(self.lib.uc_emu_stop, ct.c_void_p).value
         mcu.reg_read = ct.cast(self.lib.uc_reg_read, ct.c_void_p).value
+        mcu.reg_write = ct.cast(self.lib.uc_reg_write, ct.c_void_p).value
 
     def hook(self, hooks: ct.CDLL) -> None:
         """Blocks and page look-ups go to native code. Any memory hook would make stores 15 times slower."""

@@ -2,8 +2,9 @@
  * memory map, watched functions. No Python on the hot path. */
 #include "mcu.h"
 
-enum { REG_LR = 10, REG_PC = 11, REG_SP = 12 }; /* UC_ARM_REG_* */
-enum { TYPE_WRITE = 17, TYPE_FETCH = 18 };      /* UC_MEM_* */
+enum { REG_CPSR = 3, REG_LR = 10, REG_PC = 11, REG_SP = 12 }; /* UC_ARM_REG_* */
+#define CPSR_IT 0x0600FC00u
+enum { TYPE_WRITE = 17, TYPE_FETCH = 18 }; /* UC_MEM_* */
 enum { PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4 };
 enum { SLICE = 216000, SMALL = 400, PATIENCE = 4096, POLLS = 2, GLANCE = 64, PAGE = 1024 };
 /* Kept out of line: what the block hook does for most blocks needs few registers. */
@@ -161,6 +162,16 @@ static bool refused(mg_mcu *m, uint64_t page) {
     return false;
 }
 
+/* For this look-up Unicorn has brought its state up to the access. One in an IT block leaves the IT bits set,
+ * which the translated code believes clear: the next blocks would run under the old condition. */
+static void forget_condition(mg_mcu *m) {
+    uint32_t cpsr = reg(m, REG_CPSR);
+    if (cpsr & CPSR_IT) {
+        cpsr &= ~CPSR_IT;
+        m->reg_write(m->uc, REG_CPSR, &cpsr);
+    }
+}
+
 /* The only gate to memory: a page that the chip lacks, or a write to flash, stops the access with PC exact.
  */
 bool mg_on_tlb(void *uc, uint64_t page, int type, mg_page *out, void *data) {
@@ -170,8 +181,11 @@ bool mg_on_tlb(void *uc, uint64_t page, int type, mg_page *out, void *data) {
     bool forbidden = refused(m, page);
     out->perms = forbidden ? 0 : permissions(m, page);
     uint32_t need = type == TYPE_WRITE ? PROT_WRITE : type == TYPE_FETCH ? PROT_EXEC : PROT_READ;
-    if (out->perms & need)
+    if (out->perms & need) {
+        if (type != TYPE_FETCH)
+            forget_condition(m);
         return true;
+    }
     m->fault = forbidden ? FAULT_MPU : FAULT_BUS;
     m->fault_page = page;
     m->fault_type = (uint64_t)type;

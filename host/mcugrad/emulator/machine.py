@@ -30,7 +30,7 @@ class Machine:
     def __init__(self, board: Board, image: Image, host_fd: int, control_fd: int = -1) -> None:
         self.board, self.image, self.chip = board, image, CHIPS[board.chip]
         self.reports: Counter[tuple[str, str]] = Counter()
-        self.waiting = self.flush_asked = False
+        self.waiting = self.flush_asked = self.hung = False
         self.resets, self.stack_top = 0, 0
         self.failure: BaseException | None = None
         self.trace = Trace(())
@@ -81,10 +81,10 @@ class Machine:
         self.resets = 0
 
     def reset(self, cause: str) -> None:
-        """Core and peripherals to their reset state; RAM keeps its content. cause: power, software or pin."""
+        """Core and peripherals to their reset state; RAM keeps its content. cause: of clock.RESET_FLAGS."""
         self.registers.reset(cause)
         self.nvic.reset()
-        self.exceptions.locked = self.waiting = False
+        self.exceptions.locked = self.waiting = self.hung = False
         self.resets += 1
         self.mcu.fault = self.mcu.depth = self.mcu.sample_sp = 0
         self.mcu.block = 0
@@ -113,6 +113,16 @@ class Machine:
         self.mcu.attention = 0
 
     def _turn(self, until: int) -> None:
+        bite = self.registers.watchdog.deadline
+        if self.mcu.cycles >= bite or (self.hung and bite != native.NEVER):
+            self.mcu.cycles = max(self.mcu.cycles, bite)
+            self.reset("watchdog")
+        elif self.hung:
+            self.hooks.mg_idle(ct.byref(self.mcu))
+        else:
+            self._execute(min(until, bite))
+
+    def _execute(self, until: int) -> None:
         if self.exceptions.locked or (self.waiting and not self._awake()):
             self.hooks.mg_idle(ct.byref(self.mcu))
             return

@@ -84,6 +84,7 @@ typedef struct mg_mcu {
     void *uc;
     int (*stop)(void *uc);
     int (*reg_read)(void *uc, int reg, void *value);
+    int (*reg_write)(void *uc, int reg, const void *value);
     void (*measure)(uint64_t addr, uint32_t size, mg_block *out);
     void (*locate)(uint64_t addr, uint32_t size, mg_block *out);
     void (*unaligned)(uint64_t pc, uint64_t addr);

@@ -84,7 +84,7 @@ class Mcu(ct.Structure):
         *((name, ct.POINTER(Block)) for name in ("record", "previous")),
         *_fields(U64, "previous_end sample_sp sp_low sp_floor fault fault_page fault_type"),
         *_fields(U64, "quiet quiet_insns mark_count call_count depth tracing"),
-        *((name, ct.c_void_p) for name in ("uc", "stop", "reg_read")),
+        *((name, ct.c_void_p) for name in ("uc", "stop", "reg_read", "reg_write")),
         ("measure", MEASURE),
         ("locate", MEASURE),
         ("unaligned", UNALIGNED),

@@ -10,6 +10,7 @@ from mcugrad.boards import Board
 from mcugrad.emulator import native
 from mcugrad.emulator.chip import CHIPS
 from mcugrad.emulator.clock import CLOCKS
+from mcugrad.emulator.watchdog import Watchdog
 
 GPIO_SIZE = 0x2C
 BAUD_TOLERANCE = 0.025
@@ -30,6 +31,7 @@ class Registers:
             report,
         )
         self.values: dict[int, int] = {}
+        self.watchdog = Watchdog(mcu)
         self.unmodelled: Counter[tuple[str, int]] = Counter()
         clocks = CLOCKS[board.chip]
         self.clocks = clocks(self.chip.rcc, self.chip.pwr, self.chip.flash, self.values, report)
@@ -44,6 +46,7 @@ class Registers:
         """Every register to its reset value; bytes on their way from the host stay on their way."""
         self.values.clear()
         self.clocks.reset(cause)
+        self.watchdog.reset()
         self.values[self.chip.dbgmcu] = self.chip.idcode
         uart = self.mcu.uart
         for name in ("cr1", "cr2", "cr3", "brr", "rtor", "rdr"):
@@ -95,6 +98,8 @@ class Registers:
         if 0 <= addr - self.chip.gpio < 11 * 0x400 and addr & 0x3FF == 0x18:
             addr, value = addr - 4, self.values.get(addr - 4, 0) & ~(value >> 16) | value & 0xFFFF
         self.values[addr] = value
+        if 0 <= addr - self.chip.iwdg < 16:
+            self.watchdog.write(addr - self.chip.iwdg, value)
         if self.chip.mux and 0 <= addr - self.chip.mux < 64:
             self.mcu.streams[(addr - self.chip.mux) // 4].request = value & 0x7F
         self._apply()

@@ -36,6 +36,22 @@ class WrongFirmwareError(MismatchError):
     exit_code = 5
 
 
+# The most telling of several bits first; RESET_* of firmware/board.h.
+_CAUSES = {
+    16: ("its watchdog, because it hung", "report it, with the last step's number"),
+    4: ("a brown-out", "check its power supply and cable"),
+    2: ("losing power", "check its power supply and cable"),
+    32: ("a low-power mode", "report it"),
+    8: ("its own software", "report it"),
+    1: ("its reset pin", "leave the button alone; check its power supply"),
+}
+
+
+def reset_cause(bits: int) -> tuple[str, str]:
+    """What reset the board, and what to do about it."""
+    return next((words for bit, words in _CAUSES.items() if bits & bit), ("nobody knows what", "report it"))
+
+
 def check_welcome(welcome: Message, expected: Expected, port: str) -> Message:
     """The message itself; MismatchError, before anything is trained, where the firmware is another."""
     if welcome["proto"] != VERSION:

@@ -173,5 +173,11 @@ class Line:
     def emulated(self) -> bool:
         return hasattr(self._port, "control")
 
+    def replace(self, port: Any) -> None:
+        """Go on over another open port; what was half said on the old one is forgotten."""
+        self._port = port
+        list(self._decoder.feed(DELIMITER))
+        self._arrived.clear()
+
     def close(self) -> None:
         self._port.close()

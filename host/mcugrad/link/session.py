@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from mcugrad.errors import DivergedError, LinkError, MismatchError, NoBoardError, UserError
 from mcugrad.link.faults import explain
-from mcugrad.link.identity import Expected, check_welcome
-from mcugrad.link.line import FaultError, Health, Line, RefusedError, SilenceError, Timing
+from mcugrad.link.identity import Expected, check_welcome, reset_cause
+from mcugrad.link.line import FaultError, Health, Line, PortLostError, RefusedError, SilenceError, Timing
 from mcugrad.link.messages import MAX_PAYLOAD, MODES, OBJECTS, SHAPES, Message
 from mcugrad.link.ports import open_port
 from mcugrad.link.transfer import Transfer
@@ -20,6 +20,8 @@ from mcugrad.link.transfer import Transfer
 T = TypeVar("T")
 _CHUNK = MAX_PAYLOAD - SHAPES["chunk"].struct.size
 _OLD_FAULTS = 20  # reports that may wait in the buffers of a port
+REPLUG_SECONDS = 30.0  # how long a port that went away may stay away
+_REPLUG_POLL = 0.2
 _EVALS = 0x8000_0000  # evaluations are numbered from here, so no piece of a sample belongs to two
 
 
@@ -31,9 +33,17 @@ class Session:
     """Talks to one board. Every method may raise LinkError; what the board holds is then unknown."""
 
     def __init__(
-        self, port: Any, name: str, expected: Expected, elf: Path | None = None, timing: Timing | None = None
+        self,
+        port: Any,
+        name: str,
+        expected: Expected,
+        elf: Path | None = None,
+        timing: Timing | None = None,
+        reopen: Callable[[], Any] | None = None,
     ):
+        """`reopen` gives the port again after it was pulled out; without it that ends the session."""
         self._line, self._expected, self._elf = Line(port, name, timing or Timing()), expected, elf
+        self._reopen = reopen
         self._slowest, self._evals = 0.0, 0
         self.welcome = self._greet()
 
@@ -42,7 +52,7 @@ class Session:
         """Open the port and check the firmware; NoBoardError, LinkError or MismatchError."""
         opened = open_port(port, baud)
         try:
-            return cls(opened, port, expected, elf)
+            return cls(opened, port, expected, elf, reopen=lambda: open_port(port, baud))
         except BaseException:
             opened.close()
             raise
@@ -136,6 +146,29 @@ class Session:
                 raise LinkError("the board does not reset", self.port, "press its reset button")
             self._line.wake()
             self.welcome = self._guarded(self._hello)
+
+    def recover(self, lost: LinkError) -> None:
+        """After a reset or a pulled cable: the board answers again, with the state of its flash.
+
+        Raises `lost` where the port does not come back within REPLUG_SECONDS; MismatchError where another
+        board or firmware does.
+        """
+        if not isinstance(lost, PortLostError):
+            return self.reset()
+        if self._reopen is None:
+            raise lost
+        self._line.close()
+        until = time.monotonic() + REPLUG_SECONDS
+        while True:
+            try:
+                self._line.replace(self._reopen())
+                self.welcome = self._greet()
+                return None
+            except (NoBoardError, PortLostError):
+                self._line.close()
+                if time.monotonic() > until:
+                    raise lost from None
+                time.sleep(_REPLUG_POLL)
 
     def hello(self) -> Message:
         """Ask again who is there; BoardResetError if it has started anew since the session began."""
@@ -233,9 +266,9 @@ class Session:
 
     def _same_boot(self, message: Message) -> None:
         if message["boot_id"] != self.welcome["boot_id"]:
-            raise BoardResetError(
-                "the board was reset in the middle of the run", self.port, "check its power supply"
-            )
+            now = message if message.name == "welcome" else self._hello()
+            cause, fix = reset_cause(now["reset_cause"])
+            raise BoardResetError(f"the board was reset in the middle of the run by {cause}", self.port, fix)
 
     def _guarded(self, action: Callable[[], T]) -> T:
         try:

@@ -17,6 +17,8 @@ uint32_t board_uart_errors(void) {
 uint32_t board_stack_high(void) {
     return 1234;
 }
+void board_watchdog_on(void) {}
+void board_watchdog_feed(void) {}
 void board_delay(uint32_t ms) {
     usleep(ms * 1000);
 }
