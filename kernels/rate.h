@@ -27,10 +27,4 @@ static inline void mg_move8(int8_t *w, int8_t *frac, int32_t dw, float f) {
     *frac = (int8_t)(v - *w * 256);
 }
 
-/* A bias that has moved, within +-2^30. */
-static inline int32_t mg_bounded_bias(int32_t b) {
-    const int32_t most = INT32_C(1) << 30;
-    return b > most ? most : b < -most ? -most : b;
-}
-
 #endif

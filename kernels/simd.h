@@ -143,12 +143,16 @@ static inline uint32_t mg_pkhtb(uint32_t a, uint32_t b) {
 #if MG_DSP
 MG_INSN_R(ssat8, int32_t, "ssat %0, #8, %1")
 MG_INSN_R(ssat15, int32_t, "ssat %0, #15, %1")
+MG_INSN_R(ssat16, int32_t, "ssat %0, #16, %1")
 #else
 static inline int32_t mg_ssat8(int32_t a) {
     return mg_clip(a, -128, 127);
 }
 static inline int32_t mg_ssat15(int32_t a) {
     return mg_clip(a, -16384, 16383);
+}
+static inline int32_t mg_ssat16(int32_t a) {
+    return mg_clip(a, -32768, 32767);
 }
 #endif
 

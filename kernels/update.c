@@ -41,13 +41,18 @@ void mg_sgd_partial_s8(int8_t *w, int8_t *frac, const int32_t *dw, const float *
     }
 }
 
-void mg_sgd_bias_s32(int32_t *b, int8_t *frac, const int32_t *db, const float *coef, const mg_scale *da_scale,
-                     const float *lr, const mg_sgd_params *p) {
+void mg_bias_s32(int32_t *b, const int32_t *start, const int16_t *delta, const mg_count_params *p) {
+    for (int32_t c = 0; c < p->n; c++)
+        b[c] = start[c] + delta[c];
+}
+
+void mg_sgd_bias_s16(int16_t *delta, int8_t *frac, const int32_t *db, const float *coef,
+                     const mg_scale *da_scale, const float *lr, const mg_sgd_params *p) {
     const mg_rate r = mg_rate_of(da_scale, lr, p->offset);
     for (int32_t c = 0; c < p->co; c++) {
         int32_t v = frac[c] - mg_round_away((float)db[c] * mg_factor(r, coef[c]));
         int32_t carry = (v + 128) >> 8;
-        b[c] = mg_bounded_bias(b[c] + carry);
+        delta[c] = (int16_t)mg_ssat16(delta[c] + carry);
         frac[c] = (int8_t)(v - carry * 256);
     }
 }

@@ -39,10 +39,10 @@ void mg_sgd_partial_fp32_s8(int8_t *w, float *frac, const int32_t *dw, const flo
                             const mg_scale *da_scale, const float *lr, const int32_t *index,
                             const mg_sgd_params *p);
 
-/* A bias per channel; saturates at +-2^30. */
-void mg_sgd_bias_s32(int32_t *b, int8_t *frac, const int32_t *db, const float *coef, const mg_scale *da_scale,
-                     const float *lr, const mg_sgd_params *p);
-void mg_sgd_bias_fp32_s32(int32_t *b, float *frac, const int32_t *db, const float *coef,
+/* How far the bias of each channel has moved; saturates. */
+void mg_sgd_bias_s16(int16_t *delta, int8_t *frac, const int32_t *db, const float *coef,
+                     const mg_scale *da_scale, const float *lr, const mg_sgd_params *p);
+void mg_sgd_bias_fp32_s16(int16_t *delta, float *frac, const int32_t *db, const float *coef,
                           const mg_scale *da_scale, const float *lr, const mg_sgd_params *p);
 
 /* The random numbers depend on p->key, on *steps and on the place in dw alone. */
@@ -51,8 +51,11 @@ void mg_sgd_int8_s8(int8_t *w, const int32_t *steps, const int32_t *dw, const fl
 void mg_sgd_partial_int8_s8(int8_t *w, const int32_t *steps, const int32_t *dw, const float *coef,
                             const mg_scale *da_scale, const float *lr, const int32_t *index,
                             const mg_sgd_int8_params *p);
-void mg_sgd_bias_int8_s32(int32_t *b, const int32_t *steps, const int32_t *db, const float *coef,
+void mg_sgd_bias_int8_s16(int16_t *delta, const int32_t *steps, const int32_t *db, const float *coef,
                           const mg_scale *da_scale, const float *lr, const mg_sgd_int8_params *p);
+
+/* Where biases are now: b = start + delta. */
+void mg_bias_s32(int32_t *b, const int32_t *start, const int16_t *delta, const mg_count_params *p);
 
 /* One more; after 2^32 steps it begins again. */
 void mg_count_steps_s32(int32_t *steps, const mg_count_params *p);

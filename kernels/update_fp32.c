@@ -54,12 +54,12 @@ void mg_sgd_partial_fp32_s8(int8_t *w, float *frac, const int32_t *dw, const flo
         move(w, frac, dw, coef, r, index, 0, p);
 }
 
-void mg_sgd_bias_fp32_s32(int32_t *b, float *frac, const int32_t *db, const float *coef,
+void mg_sgd_bias_fp32_s16(int16_t *delta, float *frac, const int32_t *db, const float *coef,
                           const mg_scale *da_scale, const float *lr, const mg_sgd_params *p) {
     const mg_rate r = mg_rate_of(da_scale, lr, p->offset);
     for (int32_t c = 0; c < p->co; c++) {
         const float step = (float)db[c] * mg_factor(r, coef[c]);
-        b[c] = mg_bounded_bias(b[c] + carried(frac + c, step));
+        delta[c] = (int16_t)mg_ssat16(delta[c] + carried(frac + c, step));
     }
 }
 

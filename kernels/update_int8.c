@@ -60,13 +60,13 @@ void mg_sgd_partial_int8_s8(int8_t *w, const int32_t *steps, const int32_t *dw, 
         move(w, seed_of(steps, p), dw, coef, r, index, 0, p);
 }
 
-void mg_sgd_bias_int8_s32(int32_t *b, const int32_t *steps, const int32_t *db, const float *coef,
+void mg_sgd_bias_int8_s16(int16_t *delta, const int32_t *steps, const int32_t *db, const float *coef,
                           const mg_scale *da_scale, const float *lr, const mg_sgd_int8_params *p) {
     const mg_rate r = mg_rate_of(da_scale, lr, p->offset);
     const uint32_t seed = seed_of(steps, p);
     for (int32_t c = 0; c < p->co; c++) {
         const uint32_t drawn = mix(seed ^ (uint32_t)c * INDEX);
-        b[c] = mg_bounded_bias(b[c] + whole((float)db[c] * mg_factor(r, coef[c]), drawn, 8));
+        delta[c] = (int16_t)mg_ssat16(delta[c] + whole((float)db[c] * mg_factor(r, coef[c]), drawn, 8));
     }
 }
 

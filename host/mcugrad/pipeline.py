@@ -15,7 +15,7 @@ from mcugrad.frontend import models
 from mcugrad.ir import Graph
 from mcugrad.ir.text import print_graph
 from mcugrad.ops.signature import checked
-from mcugrad.optim.sgd import sgd
+from mcugrad.optim.sgd import biases, sgd
 from mcugrad.passes.autodiff import differentiate, with_loss
 from mcugrad.passes.calibrate import calibrate
 from mcugrad.passes.dynamic import make_dynamic
@@ -126,5 +126,5 @@ def generate(compiled: Compiled, board: str) -> Path:
 
 def trained_graph(compiled: Compiled, state: Mapping[str, Any]) -> Graph:
     """The forward graph with the weights that training left: what `export` saves."""
-    found = whole(compiled.graph, state)
+    found = whole(compiled.graph, state) | biases(compiled.graph, state)
     return compiled.forward.with_params({k: v for k, v in found.items() if k in compiled.forward.params})

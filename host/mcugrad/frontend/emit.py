@@ -14,7 +14,7 @@ from mcugrad.ir.graph import Array, Builder, DType, Quant, Value
 PIXELS = Quant(2 / 255, 0)
 # Below this share of the layer's median scale a channel is dead: QAS would multiply its gradient by > 2**32.
 DEAD = 2.0**-16
-MAX_BIAS = 2**30
+MAX_BIAS = 2**30 - 2**15  # training moves it by up to 2^15
 MAX_TAPS = (2**30 - 1) // (255 * 128)
 
 

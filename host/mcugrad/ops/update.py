@@ -2,7 +2,8 @@
 
 8.8: value = plane + frac / 256, frac int8, steps rounded to nearest. fp32: the same with a float32 frac, and
 steps that are not rounded. int8: no frac; a step goes to one of the two integers around it, at random, right
-on average. All saturate. Operands have the same places in all modes: integers, frac or `steps`, gradient...
+on average. All saturate. A bias is a constant and an int16 that moves it. Operands have the same places in
+all modes: integers, frac or `steps`, gradient...
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from mcugrad.ir import Value
 from mcugrad.ir.graph import Array
 from mcugrad.ops import draws, fixed
-from mcugrad.ops.op import Attrs, Fields, register, size_of_first
+from mcugrad.ops.op import Attrs, Fields, register, same_shape, size_of_first
 
 F32 = np.float32
 Arrays = tuple[Array, ...]
@@ -74,7 +75,7 @@ def _weight(move: Move, finer: int = 1) -> tuple[Move, Move]:
 
 def _bias(move: Move) -> Move:
     def sgd_bias(
-        b: Array,
+        delta: Array,
         rest: Array,
         db: Array,
         coef: Array,
@@ -84,8 +85,8 @@ def _bias(move: Move) -> Move:
         offset: int,
         **attrs: Any,
     ) -> Arrays:
-        moved, *others = move(b, rest, _step(db, coef, da_scale, lr, offset), **attrs)
-        return np.clip(moved, -fixed.BIAS_MAX, fixed.BIAS_MAX).astype(np.int32), *others
+        moved, *others = move(delta, rest, _step(db, coef, da_scale, lr, offset), **attrs)
+        return fixed.saturate(moved, 16).astype(np.int16), *others
 
     return sgd_bias
 
@@ -96,18 +97,18 @@ def weight_8_8(w: Array, frac: Array, step: Array, **_: Any) -> Arrays:
     return plane.astype(np.int8), (v - plane * 256).astype(np.int8)
 
 
-def bias_8_8(b: Array, frac: Array, step: Array, **_: Any) -> Arrays:
+def bias_8_8(delta: Array, frac: Array, step: Array, **_: Any) -> Arrays:
     v = frac.astype(np.int64) - fixed.round_away(step)
     carry = (v + 128) >> FRACTION_BITS
-    return b + carry, (v - carry * 256).astype(np.int8)
+    return delta + carry, (v - carry * 256).astype(np.int8)
 
 
 def weight_int8(w: Array, steps: Array, step: Array, *, key: int, **_: Any) -> Arrays:
     return (fixed.saturate(w + _whole(step, FINE_BITS, key, steps), 8).astype(np.int8),)
 
 
-def bias_int8(b: Array, steps: Array, step: Array, *, key: int, **_: Any) -> Arrays:
-    return (b + _whole(step, FRACTION_BITS, key, steps),)
+def bias_int8(delta: Array, steps: Array, step: Array, *, key: int, **_: Any) -> Arrays:
+    return (delta + _whole(step, FRACTION_BITS, key, steps),)
 
 
 def _whole(step: Array, bits: int, key: int, steps: Array) -> Array:
@@ -124,11 +125,11 @@ def weight_fp32(w: Array, frac: Array, step: Array, **_: Any) -> Arrays:
     return plane.astype(np.int8), np.where(beyond, F32(0), rest)
 
 
-def bias_fp32(b: Array, frac: Array, step: Array, **_: Any) -> Arrays:
+def bias_fp32(delta: Array, frac: Array, step: Array, **_: Any) -> Arrays:
     """The fraction that is left, in 1/256, is -128..128."""
     v = frac - fixed.bounded(step)
     carry = fixed.round_away(v * F32(1 / 256))
-    return b + carry, v - carry.astype(F32) * F32(256)
+    return delta + carry, v - carry.astype(F32) * F32(256)
 
 
 def count_steps(steps: Array, **_: Any) -> Arrays:
@@ -169,11 +170,22 @@ def _register_mode(
     _register(
         f"sgd_partial{suffix}", f"w:s8 {second} dw:s32 {about} index:s32", f"w{written}", partial, params
     )
-    _register(f"sgd_bias{suffix}", f"b:s32 {second} db:s32 {about}", f"b{written}", _bias(bias), params)
+    _register(
+        f"sgd_bias{suffix}", f"delta:s16 {second} db:s32 {about}", f"delta{written}", _bias(bias), params
+    )
 
 
 MODES = ("", "_int8", "_fp32")  # suffixes of the ops
 _register_mode(MODES[0], "frac:s8", weight_8_8, bias_8_8)
 _register_mode(MODES[1], "steps:s32", weight_int8, bias_int8, "sgd_int8", FINER)
 _register_mode(MODES[2], "frac:f32", weight_fp32, bias_fp32)
+register(
+    "bias",
+    outs="b:s32",
+    ins="start:s32 delta:s16",
+    params="count",
+    shapes=same_shape,
+    ref=lambda start, delta: ((start + delta).astype(np.int32),),
+    fields=size_of_first,
+)
 _register("count_steps", "steps:s32", "steps", count_steps, "count", size_of_first)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mcugrad.config import Update as Mode
-from mcugrad.ir import Builder, DType, Graph, Quant, ScaleRef
+from mcugrad.ir import Builder, DType, Graph, Quant, ScaleRef, Value
 from mcugrad.ir.graph import Array
 from mcugrad.ops import draws
 from mcugrad.ops.op import Update
@@ -37,6 +37,12 @@ def sgd(graph: Graph, updates: Sequence[Update], mode: Mode = "8.8", seed: int =
     return checked(b.build(**graph.outputs))
 
 
+def biases(graph: Graph, state: Mapping[str, Array]) -> dict[str, Array]:
+    """Where a state has moved the trained biases."""
+    moved = [n for n in graph.nodes if n.op == "bias"]
+    return {n.ins[0]: graph.params[n.ins[0]].data + state[n.ins[1]] for n in moved}
+
+
 def _head(b: Builder, u: Update) -> None:
     node = u.about["node"]
     for name in u.params:
@@ -45,13 +51,21 @@ def _head(b: Builder, u: Update) -> None:
 
 
 def _bias(b: Builder, u: Update, mode: Mode, seed: int) -> None:
-    node = u.about["node"]
+    """The bias becomes a constant and an int16 that moves it, added right before the convolution."""
+    node, (start,) = u.about["node"], u.params
+    delta = b.param(f"{start}_delta", DType.S16, np.zeros(b.value(start).shape), trained=True)
+    at = next(i for i, n in enumerate(b.nodes) if n.outs and n.outs[0] == node.outs[0])
+    now = Value(f"{start}_now", DType.S32, b.value(start).shape)
+    b.node("bias", node.layer, [now], (start, delta))
+    conv = b.nodes[at]
+    moved = replace(conv, ins=tuple(now.name if name == start else name for name in conv.ins))
+    b.nodes[at : at + 1] = [b.nodes.pop(), moved]
     unit = b.value(node.ins[0]).quant
     assert isinstance(unit, Quant)
     coef = b.param(
         f"{node.layer}.b_coef", DType.F32, _qas(unit.scale * _scales(node.attrs), node.attrs["dead"])
     )
-    _move(b, "sgd_bias", u, coef, mode, seed)
+    _move(b, "sgd_bias", u, delta, coef, mode, seed)
 
 
 def _weight(b: Builder, u: Update, mode: Mode, seed: int) -> None:
@@ -59,21 +73,20 @@ def _weight(b: Builder, u: Update, mode: Mode, seed: int) -> None:
     coef = b.param(f"{node.layer}.w_coef", DType.F32, _qas(_scales(node.attrs), node.attrs["dead"]))
     inner = int(node.op == "depthwise_conv2d")
     if isinstance(u.about["index"], tuple):
-        _move(b, "sgd_partial", u, coef, mode, seed, f"{node.layer}.index", inner=inner)
+        _move(b, "sgd_partial", u, u.params[0], coef, mode, seed, f"{node.layer}.index", inner=inner)
     else:
-        _move(b, "sgd", u, coef, mode, seed, inner=inner)
+        _move(b, "sgd", u, u.params[0], coef, mode, seed, inner=inner)
 
 
 def _move(
-    b: Builder, op: str, u: Update, coef: str, mode: Mode, seed: int, *index: str, **attrs: int
+    b: Builder, op: str, u: Update, moves: str, coef: str, mode: Mode, seed: int, *index: str, **attrs: int
 ) -> None:
-    (param,) = u.params
     kept = _kept(b, u, mode)
-    _train(b, param)
+    _train(b, moves)
     state, offset = _exponent(u)
     if mode == "int8":
-        attrs["key"] = draws.key(seed, param)
-    ins = (param, kept, *u.operands, coef, state, "lr", *index)
+        attrs["key"] = draws.key(seed, u.params[0])
+    ins = (moves, kept, *u.operands, coef, state, "lr", *index)
     b.node(op + _SUFFIX[mode], u.about["node"].layer, (), ins, offset=offset, **attrs)
 
 

@@ -29,7 +29,12 @@ Samples = Array | Mapping[str, Array]
 GRADIENTS = ("integer", "fp32")
 VELOCITY = ".velocity"
 _SCALED = ("clamp_dx", "scale_dx", "avgpool_dx")
-_HELD = {DType.S8: torch.float32, DType.S32: torch.float64, DType.F32: torch.float32}
+_HELD = {
+    DType.S8: torch.float32,
+    DType.S16: torch.float64,
+    DType.S32: torch.float64,
+    DType.F32: torch.float32,
+}
 
 
 class Twin:

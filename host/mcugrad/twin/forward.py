@@ -32,6 +32,10 @@ def add(a: Tensor, b: Tensor, *, m1: int, m2: int, c: int, sh: int, **_: Any) ->
     return (fixed.clamp8((acc * 2.0**-sh).floor_()),)
 
 
+def bias(start: Tensor, delta: Tensor, **_: Any) -> tuple[Tensor]:
+    return ((start + delta)[None],)
+
+
 def gather(x: Tensor, index: Tensor, **_: Any) -> tuple[Tensor]:
     return (x[..., index],)
 
@@ -66,5 +70,5 @@ def softmax_xent(logits: Tensor, label: Tensor, **_: Any) -> tuple[Tensor, Tenso
 
 
 FORWARD: dict[str, Any] = {
-    f.__name__: f for f in (conv2d, depthwise_conv2d, add, gather, avgpool, linear, softmax_xent)
+    f.__name__: f for f in (conv2d, depthwise_conv2d, add, bias, gather, avgpool, linear, softmax_xent)
 }

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mcugrad.ops.fixed import BIAS_MAX
 from mcugrad.ops.update import FINE_BITS, FINER, FRACTION_BITS
 from mcugrad.twin import draws, fixed
 from mcugrad.twin.fixed import EXP, wide
@@ -108,7 +107,7 @@ def _bias(move: Move, step: Step) -> Move:
         **attrs: Any,
     ) -> Moved:
         b, *others = move(b, kept, smoothing(0, step(db, coef, da_scale, lr, offset)), **attrs)
-        return b.clamp(-BIAS_MAX, BIAS_MAX), *others
+        return b.clamp(-(2**15), 2**15 - 1), *others
 
     return sgd_bias
 

@@ -127,7 +127,7 @@ def test_planner_streams_where_that_pays(tmp_path: Path) -> None:
 
 
 def test_planner_leaves_alone_what_lowers_nothing() -> None:
-    assert not compile_model(models.load("digits-tiny", 10), "10kb", boards.load(F746)).plan.streams
+    assert not compile_model(models.load("digits-tiny", 10), "last-6", boards.load(F746)).plan.streams
 
 
 @pytest.mark.parametrize("change", ["drop", "to", "ins", "rows_in", "pad"])

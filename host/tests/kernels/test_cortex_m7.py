@@ -163,11 +163,12 @@ def everything_else(program: Program) -> None:
     coef = np.abs(arrays.f32(6)) * np.float32(3000)
     for lr in (0.01, 1e30, np.nan):
         w8, dw, rest = arrays.s8(6, 1, 1, 9), arrays.s32(1 << 24, 6, 1, 1, 9), (coef, state, arrays.rate(lr))
-        biases, db = arrays.s32(1 << 30, 6), arrays.s32(1 << 24, 6)
+        moved, db = arrays.gradient(6), arrays.s32(1 << 24, 6)
+        program.case("bias", "bias", arrays.s32(1 << 29, 6), moved)
         for mode in MODES:
             about = {"offset": -4, **key(mode)}
             program.case(f"sgd{mode}", f"sgd{mode}", w8, kept(mode, 6, 1, 1, 9), dw, *rest, inner=0, **about)
-            program.case(f"sgd_bias{mode}", f"sgd_bias{mode}", biases, kept(mode, 6), db, *rest, **about)
+            program.case(f"sgd_bias{mode}", f"sgd_bias{mode}", moved, kept(mode, 6), db, *rest, **about)
 
 
 def fused(program: Program) -> None:

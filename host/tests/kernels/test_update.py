@@ -63,10 +63,16 @@ def test_sgd_partial(kernels: Kernels, shape: tuple[int, ...], inner: int, mode:
 @pytest.mark.parametrize("lr", RATES)
 @pytest.mark.parametrize("n", [1, 5, 33])
 def test_sgd_bias(kernels: Kernels, n: int, lr: float, mode: str) -> None:
-    for b in (arrays.s32(MOST, n), np.full(n, MOST, np.int32), np.full(n, -MOST, np.int32)):
+    for moved in (arrays.gradient(n), np.full(n, 2**15 - 1, np.int16), np.full(n, -(2**15), np.int16)):
         for offset in (3, -14):
             db, rest = arrays.s32(1 << 28, n), (coefficients(n), arrays.scale_state(), arrays.rate(lr))
-            kernels.check(f"sgd_bias{mode}", b, kept(mode, n), db, *rest, offset=offset, **key(mode))
+            kernels.check(f"sgd_bias{mode}", moved, kept(mode, n), db, *rest, offset=offset, **key(mode))
+
+
+def test_bias(kernels: Kernels) -> None:
+    start, delta = arrays.s32(MOST - 2**15, 33), arrays.gradient(33)
+    kernels.check("bias", start, delta)
+    kernels.check("bias", start, np.full(33, -(2**15), np.int16))
 
 
 @pytest.mark.parametrize("steps", [0, 7, (1 << 31) - 1, -1])
