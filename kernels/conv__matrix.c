@@ -24,6 +24,11 @@ typedef struct {
     int32_t pixels, taps, pitch;
 } product;
 
+/* Whether the windows are the pixels themselves. */
+static int as_they_lie(const product *c) {
+    return mg_pointwise(c->p) && c->taps == c->pitch;
+}
+
 /* n bytes; the empty assembly keeps the compiler from calling memcpy for a few. */
 static inline void copy(int8_t *to, const int8_t *from, int32_t n) {
     for (int32_t i = 0; i < n; i++) {
@@ -90,7 +95,7 @@ static void pixels(const product *c, uint32_t *quads, int8_t *bytes, const int16
     const mg_conv_params *p = c->p;
     const int32_t out_c = p->out_c, pitch = c->pitch, zero = p->zero_in;
     const int8_t *w = c->w + from * c->taps;
-    const int pointwise = mg_pointwise(p);
+    const int pointwise = as_they_lie(c);
     mg_pixels out = {.out_c = out_c, .zero = p->zero_out, .quads = quads, .mask_row = out_c / 8};
     for (int32_t i = 0; i < c->pixels; i += 4) {
         const int32_t at = mg_min(i, c->pixels - 4);
@@ -109,7 +114,7 @@ static void pixels(const product *c, uint32_t *quads, int8_t *bytes, const int16
 
 static void at_once(const product *c) {
     uint32_t memory[WORDS];
-    const int32_t out_c = c->p->out_c, bytes = mg_pointwise(c->p) ? 0 : c->pitch;
+    const int32_t out_c = c->p->out_c, bytes = as_they_lie(c) ? 0 : c->pitch;
     const int32_t room = WORDS * 2 - 4 * c->pitch - 2 * bytes, fit = mg_min(out_c, room / c->pitch);
     const int32_t most = fit < out_c ? fit & -CHANNELS : fit;
     const int few = c->pixels < 16 || (most < 2 * CHANNELS && most < out_c);
