@@ -29,10 +29,14 @@ static int as_they_lie(const product *c) {
     return mg_pointwise(c->p) && c->taps == c->pitch;
 }
 
-/* n bytes; the empty assembly keeps the compiler from calling memcpy for a few. */
+/* n bytes, the last word perhaps once more; the empty assembly keeps the compiler from calling memcpy. */
 static inline void copy(int8_t *to, const int8_t *from, int32_t n) {
-    for (int32_t i = 0; i < n; i++) {
-        to[i] = from[i];
+    for (int32_t i = 0; i < n; i += n < 4 ? 1 : 4) {
+        const int32_t at = i + 4 <= n ? i : n - 4;
+        if (n < 4)
+            to[i] = from[i];
+        else
+            mg_store32(to + at, mg_load32(from + at));
         __asm__("" : "+r"(to));
     }
 }
@@ -198,17 +202,28 @@ void mg_conv2d_s8__quads(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t
         by_sums(&c, w + from * c.taps, from, mg_min(SUMS, p->out_c - from));
 }
 
+enum { PART = 128 }; /* input channels at most, of which some train: for widened weights of eight channels */
+
+/* Where widened rows have their trained weights. */
+static void places_of(uint8_t *places, const int32_t *index, int32_t trained) {
+    static const uint8_t order[] = {0, 2, 1, 3}; /* in which SXTB16 widens four */
+    for (int32_t j = 0; j < trained; j++)
+        places[j] = (uint8_t)((index[j] & ~3) + order[index[j] & 3]);
+}
+
 /* Merged weights of as many channels as fit, widened. */
-static void merged(product *c, const int8_t *part, const int32_t *index, int32_t trained, int8_t *work) {
+static void merged(const product *c, const int8_t *part, const int32_t *index, int32_t trained) {
     uint32_t memory[WORDS];
+    uint8_t places[PART];
     const int32_t in_c = c->taps, most = (WORDS * 2 - 4 * in_c) / in_c & -CHANNELS;
     int16_t *const words = (int16_t *)(memory + 2 * in_c);
+    places_of(places, index, trained);
     for (int32_t from = 0; from < c->p->out_c; from += most) {
         const int32_t n = mg_min(most, c->p->out_c - from);
-        for (int32_t j = 0; j < n; j++, c->w += in_c, part += trained) {
-            mg_merge_row(work, c->w, in_c, part, index, trained);
-            mg_widen_row(words + j * in_c, work, in_c);
-        }
+        widen_weights(words, c->w + from * in_c, n, c);
+        for (int16_t *row = words; row < words + n * in_c; row += in_c, part += trained)
+            for (int32_t j = 0; j < trained; j++)
+                row[places[j]] = part[j];
         pixels(c, memory, 0, words, from, n);
     }
 }
@@ -217,9 +232,9 @@ void mg_conv2d_part_s8__quads(int8_t *y, int8_t *work, uint8_t *mask, const int8
                               const int32_t *b, const int32_t *m, const int8_t *part, const int32_t *index,
                               const mg_conv_part_params *p) {
     const int32_t in_c = p->conv.in_c, trained = p->trained;
-    product c = all_of(y, mask, x, w, b, m, &p->conv);
-    if (in_c <= 128 && (!mask || p->conv.out_c % CHANNELS == 0)) {
-        merged(&c, part, index, trained, work);
+    const product c = all_of(y, mask, x, w, b, m, &p->conv);
+    if (in_c <= PART && (!mask || p->conv.out_c % CHANNELS == 0)) {
+        merged(&c, part, index, trained);
         return;
     }
     for (int32_t i = 0; i < p->conv.out_c; i += 2, w += 2 * in_c, part += 2 * trained) {

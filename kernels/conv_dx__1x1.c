@@ -51,7 +51,7 @@ static void gradient(int16_t *dx, const int16_t *da, const quad *q, const mg_con
         for (int32_t c = 0; c < out_c; c += CHANNELS) {
             const int32_t n = mg_min(CHANNELS, out_c - c);
             if (q->together)
-                mg_transpose_quads(quads, q->columns[0].w + c * in_c, in_c, n, 0);
+                mg_transpose_quads(quads, q->columns[0].w + c * in_c, in_c, n);
             else
                 transpose_columns(quads, q->columns, c, n);
             (words ? mg_quads_s16 : mg_quads_s16__unaligned)(*sums, da + i * out_c + c, quads,

@@ -211,6 +211,32 @@ void mg_widen_quads(uint32_t *quads, const int8_t *x, int32_t pitch, int32_t n, 
                      : "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "cc", "memory");
 }
 
+#define TWO_ROWS                                                                                             \
+    "ldr    r5, [r1, r2]         \n\t"                                                                       \
+    "ldr    r4, [r1]             \n\t"                                                                       \
+    "add    r1, r1, r2, lsl #1   \n\t"                                                                       \
+    "sxtb16 r10, r5              \n\t"                                                                       \
+    "sxtb16 r11, r5, ror #8      \n\t"                                                                       \
+    "sxtb16 r8, r4               \n\t"                                                                       \
+    "sxtb16 r9, r4, ror #8       \n\t"                                                                       \
+    "pkhbt  r4, r8, r10, lsl #16 \n\t"                                                                       \
+    "pkhbt  r5, r9, r11, lsl #16 \n\t"                                                                       \
+    "pkhtb  r6, r10, r8, asr #16 \n\t"                                                                       \
+    "pkhtb  r7, r11, r9, asr #16 \n\t"                                                                       \
+    "stmia  r0!, {r4-r7}         \n\t"
+
+void mg_transpose_quads(uint32_t *quads, const int8_t *x, int32_t pitch, int32_t n) {
+    register uint32_t *r0 __asm__("r0") = quads;
+    register const int8_t *r1 __asm__("r1") = x;
+    register int32_t r2 __asm__("r2") = pitch;
+    register uint32_t *r3 __asm__("r3") = quads + 2 * n;
+    __asm__ volatile("1:\n" TWO_ROWS TWO_ROWS "cmp    r0, r3               \n\t"
+                     "bne    1b"
+                     : "+r"(r0), "+r"(r1), "+r"(r2), "+r"(r3)
+                     :
+                     : "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "cc", "memory");
+}
+
 #else
 
 /* Words of four elements of a row. */
@@ -270,6 +296,12 @@ void mg_widen_quads(uint32_t *quads, const int8_t *x, int32_t pitch, int32_t n, 
             const uint32_t v = mg_load32(x + k * pitch + i);
             quads[k] = mg_sxtab16(less, v), quads[4 + k] = mg_sxtab16_ror8(less, v);
         }
+}
+
+void mg_transpose_quads(uint32_t *quads, const int8_t *x, int32_t pitch, int32_t n) {
+    for (int32_t i = 0; i < n; i += 2, x += 2 * pitch)
+        for (int32_t k = 0; k < 4; k++)
+            *quads++ = mg_pkhbt((uint32_t)x[k], (uint32_t)x[pitch + k]);
 }
 
 #endif
