@@ -55,7 +55,8 @@ static void lay_one(int8_t *to, const int8_t *x, int32_t at, int32_t first, int3
                     const mg_conv_params *p) {
     const mg_taps rows = mg_rows(at / p->out_w, p), cols = mg_columns(at % p->out_w, p);
     const int32_t line = p->kernel_w * p->in_c, n = (cols.last - cols.first) * p->in_c;
-    memset(to, p->zero_in, (size_t)((last - first) * line));
+    if (rows.first > first || rows.last < last || n < line)
+        memset(to, p->zero_in, (size_t)((last - first) * line));
     for (int32_t ky = first; ky < last; ky++)
         if (ky >= rows.first && ky < rows.last)
             copy(to + (ky - first) * line + cols.first * p->in_c,

@@ -6,6 +6,7 @@
 #ifndef MG_QUAD_H
 #define MG_QUAD_H
 
+#include "requant.h"
 #include "simd.h"
 
 /* `count` rows (> 0), `apart` elements from each other; their sums lie `step` from each other. */
@@ -19,6 +20,10 @@ void mg_quads_s16(int32_t *sums, const int16_t *row, const uint32_t *quads, mg_r
 
 /* The same of rows at any even address. */
 void mg_quads_s16__unaligned(int32_t *sums, const int16_t *row, const uint32_t *quads, mg_rows_of rows);
+
+/* dx[j * step + k] = row j times quad k, renormalised; rows aligned to 4. */
+void mg_quads_renorm_s16(int16_t *dx, const int16_t *row, const uint32_t *quads, mg_rows_of rows,
+                         mg_renorm *r);
 
 /* Where the channels of four pixels go, from the current channel on: biases, multipliers, the first pixel's
  * element, bytes from pixel to pixel, zero point; and the first pixel's byte of the mask, likewise. */
