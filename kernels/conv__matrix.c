@@ -24,10 +24,19 @@ typedef struct {
     int32_t pixels, taps, pitch;
 } product;
 
-/* n bytes; the empty assembly keeps the compiler from calling memcpy for a few. */
+/* Whether the windows are the pixels themselves. */
+static int as_they_lie(const product *c) {
+    return mg_pointwise(c->p) && c->taps == c->pitch;
+}
+
+/* n bytes, the last word perhaps once more; the empty assembly keeps the compiler from calling memcpy. */
 static inline void copy(int8_t *to, const int8_t *from, int32_t n) {
-    for (int32_t i = 0; i < n; i++) {
-        to[i] = from[i];
+    for (int32_t i = 0; i < n; i += n < 4 ? 1 : 4) {
+        const int32_t at = i + 4 <= n ? i : n - 4;
+        if (n < 4)
+            to[i] = from[i];
+        else
+            mg_store32(to + at, mg_load32(from + at));
         __asm__("" : "+r"(to));
     }
 }
@@ -46,7 +55,8 @@ static void lay_one(int8_t *to, const int8_t *x, int32_t at, int32_t first, int3
                     const mg_conv_params *p) {
     const mg_taps rows = mg_rows(at / p->out_w, p), cols = mg_columns(at % p->out_w, p);
     const int32_t line = p->kernel_w * p->in_c, n = (cols.last - cols.first) * p->in_c;
-    memset(to, p->zero_in, (size_t)((last - first) * line));
+    if (rows.first > first || rows.last < last || n < line)
+        memset(to, p->zero_in, (size_t)((last - first) * line));
     for (int32_t ky = first; ky < last; ky++)
         if (ky >= rows.first && ky < rows.last)
             copy(to + (ky - first) * line + cols.first * p->in_c,
@@ -90,7 +100,7 @@ static void pixels(const product *c, uint32_t *quads, int8_t *bytes, const int16
     const mg_conv_params *p = c->p;
     const int32_t out_c = p->out_c, pitch = c->pitch, zero = p->zero_in;
     const int8_t *w = c->w + from * c->taps;
-    const int pointwise = mg_pointwise(p);
+    const int pointwise = as_they_lie(c);
     mg_pixels out = {.out_c = out_c, .zero = p->zero_out, .quads = quads, .mask_row = out_c / 8};
     for (int32_t i = 0; i < c->pixels; i += 4) {
         const int32_t at = mg_min(i, c->pixels - 4);
@@ -109,7 +119,7 @@ static void pixels(const product *c, uint32_t *quads, int8_t *bytes, const int16
 
 static void at_once(const product *c) {
     uint32_t memory[WORDS];
-    const int32_t out_c = c->p->out_c, bytes = mg_pointwise(c->p) ? 0 : c->pitch;
+    const int32_t out_c = c->p->out_c, bytes = as_they_lie(c) ? 0 : c->pitch;
     const int32_t room = WORDS * 2 - 4 * c->pitch - 2 * bytes, fit = mg_min(out_c, room / c->pitch);
     const int32_t most = fit < out_c ? fit & -CHANNELS : fit;
     const int few = c->pixels < 16 || (most < 2 * CHANNELS && most < out_c);
@@ -193,17 +203,28 @@ void mg_conv2d_s8__quads(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t
         by_sums(&c, w + from * c.taps, from, mg_min(SUMS, p->out_c - from));
 }
 
+enum { PART = 128 }; /* input channels at most, of which some train: for widened weights of eight channels */
+
+/* Where widened rows have their trained weights. */
+static void places_of(uint8_t *places, const int32_t *index, int32_t trained) {
+    static const uint8_t order[] = {0, 2, 1, 3}; /* in which SXTB16 widens four */
+    for (int32_t j = 0; j < trained; j++)
+        places[j] = (uint8_t)((index[j] & ~3) + order[index[j] & 3]);
+}
+
 /* Merged weights of as many channels as fit, widened. */
-static void merged(product *c, const int8_t *part, const int32_t *index, int32_t trained, int8_t *work) {
+static void merged(const product *c, const int8_t *part, const int32_t *index, int32_t trained) {
     uint32_t memory[WORDS];
+    uint8_t places[PART];
     const int32_t in_c = c->taps, most = (WORDS * 2 - 4 * in_c) / in_c & -CHANNELS;
     int16_t *const words = (int16_t *)(memory + 2 * in_c);
+    places_of(places, index, trained);
     for (int32_t from = 0; from < c->p->out_c; from += most) {
         const int32_t n = mg_min(most, c->p->out_c - from);
-        for (int32_t j = 0; j < n; j++, c->w += in_c, part += trained) {
-            mg_merge_row(work, c->w, in_c, part, index, trained);
-            mg_widen_row(words + j * in_c, work, in_c);
-        }
+        widen_weights(words, c->w + from * in_c, n, c);
+        for (int16_t *row = words; row < words + n * in_c; row += in_c, part += trained)
+            for (int32_t j = 0; j < trained; j++)
+                row[places[j]] = part[j];
         pixels(c, memory, 0, words, from, n);
     }
 }
@@ -212,9 +233,9 @@ void mg_conv2d_part_s8__quads(int8_t *y, int8_t *work, uint8_t *mask, const int8
                               const int32_t *b, const int32_t *m, const int8_t *part, const int32_t *index,
                               const mg_conv_part_params *p) {
     const int32_t in_c = p->conv.in_c, trained = p->trained;
-    product c = all_of(y, mask, x, w, b, m, &p->conv);
-    if (in_c <= 128 && (!mask || p->conv.out_c % CHANNELS == 0)) {
-        merged(&c, part, index, trained, work);
+    const product c = all_of(y, mask, x, w, b, m, &p->conv);
+    if (in_c <= PART && (!mask || p->conv.out_c % CHANNELS == 0)) {
+        merged(&c, part, index, trained);
         return;
     }
     for (int32_t i = 0; i < p->conv.out_c; i += 2, w += 2 * in_c, part += 2 * trained) {

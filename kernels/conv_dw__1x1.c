@@ -32,6 +32,7 @@ static void widen(plan *t, const int8_t *x) {
 static void transpose(plan *t, const int16_t *da, int32_t channels) {
     const int32_t out_c = t->p->out_c, paired = channels == 4 ? t->pixels / 2 : 0;
     uint32_t *to = t->memory;
+#pragma GCC unroll 4
     for (int32_t i = 0; i < paired; i++, to += 4, da += 2 * out_c) {
         const uint32_t a = mg_load32(da), b = mg_load32(da + out_c);
         const uint32_t c = mg_load32(da + 2), d = mg_load32(da + out_c + 2);

@@ -39,23 +39,31 @@ static void put(int16_t *dx, const int32_t (*sums)[4], int32_t pixels, const qua
     *renorm = r;
 }
 
+static void transpose(uint32_t *quads, const quad *q, int32_t from, int32_t n, int32_t in_c) {
+    if (q->together)
+        mg_transpose_quads(quads, q->columns[0].w + from * in_c, in_c, n);
+    else
+        transpose_columns(quads, q->columns, from, n);
+}
+
 /* One quad of all pixels. */
 static void gradient(int16_t *dx, const int16_t *da, const quad *q, const mg_conv_params *p, mg_renorm *r) {
     uint32_t quads[2 * CHANNELS];
     int32_t sums[PIXELS][4];
-    const int32_t in_c = p->in_c, out_c = p->out_c;
+    const int32_t in_c = p->in_c, out_c = p->out_c, pixels = p->in_h * p->in_w;
     const int words = (uintptr_t)da % 4 == 0;
-    for (int32_t i = 0, count; i < p->in_h * p->in_w; i += count) {
-        count = mg_min(PIXELS, p->in_h * p->in_w - i);
+    if (words && q->n == 4 && out_c <= CHANNELS) {
+        transpose(quads, q, 0, out_c, in_c);
+        mg_quads_renorm_s16(dx, da, quads, (mg_rows_of){out_c, pixels, out_c, in_c}, r);
+        return;
+    }
+    for (int32_t i = 0, count; i < pixels; i += count) {
+        count = mg_min(PIXELS, pixels - i);
         memset(sums, 0, (size_t)count * sizeof *sums);
         for (int32_t c = 0; c < out_c; c += CHANNELS) {
-            const int32_t n = mg_min(CHANNELS, out_c - c);
-            if (q->together)
-                mg_transpose_quads(quads, q->columns[0].w + c * in_c, in_c, n, 0);
-            else
-                transpose_columns(quads, q->columns, c, n);
-            (words ? mg_quads_s16 : mg_quads_s16__unaligned)(*sums, da + i * out_c + c, quads,
-                                                             (mg_rows_of){n, count, out_c, 4});
+            const mg_rows_of rows = {mg_min(CHANNELS, out_c - c), count, out_c, 4};
+            transpose(quads, q, c, rows.n, in_c);
+            (words ? mg_quads_s16 : mg_quads_s16__unaligned)(*sums, da + i * out_c + c, quads, rows);
         }
         put(dx + i * in_c, sums, count, q, in_c, r);
     }

@@ -1,28 +1,58 @@
 #include "linear.h"
 
 #include "floats.h"
+#include "simd.h"
+
+/* Features at a time, in registers. */
+enum { BLOCK = 16 };
 
 static float feature(int8_t x, const mg_linear_params *p) {
     return (float)(x - p->zero) * p->scale;
 }
 
+static void features(float *f, const int8_t *x, int32_t n, const mg_linear_params *p) {
+    for (int32_t i = 0; i < n; i++)
+        f[i] = feature(x[i], p);
+}
+
+MG_INLINE float add_products(float sum, const float *w, const float *f, int32_t n) {
+    for (int32_t i = 0; i < n; i++)
+        sum += w[i] * f[i];
+    return sum;
+}
+
 void mg_linear_f32(float *logits, const int8_t *x, const float *w, const float *b,
                    const mg_linear_params *p) {
-    for (int32_t c = 0; c < p->classes; c++, w += p->features) {
-        float sum = b[c];
-        for (int32_t i = 0; i < p->features; i++)
-            sum += w[i] * feature(x[i], p);
-        logits[c] = sum;
+    const int32_t all = p->features, classes = p->classes;
+    memcpy(logits, b, (size_t)classes * sizeof *b);
+    for (int32_t i = 0; i < all; i += BLOCK) {
+        const int32_t n = all - i < BLOCK ? all - i : BLOCK;
+        float f[BLOCK];
+        features(f, x + i, n, p);
+        for (int32_t c = 0; c < classes; c++) {
+            const float *row = w + c * all + i;
+            logits[c] =
+                n == BLOCK ? add_products(logits[c], row, f, BLOCK) : add_products(logits[c], row, f, n);
+        }
     }
 }
 
+/* dx of n features from w on. */
+MG_INLINE void linear_dx(float *dx, const float *dlogits, const float *w, int32_t n,
+                         const mg_linear_params *p) {
+    float sums[BLOCK] = {0.0f};
+    for (int32_t c = 0; c < p->classes; c++, w += p->features)
+        for (int32_t i = 0; i < n; i++)
+            sums[i] += dlogits[c] * w[i];
+    for (int32_t i = 0; i < n; i++)
+        dx[i] = sums[i] * p->scale;
+}
+
 void mg_linear_dx_f32(float *dx, const float *dlogits, const float *w, const mg_linear_params *p) {
-    for (int32_t i = 0; i < p->features; i++) {
-        float sum = 0.0f;
-        for (int32_t c = 0; c < p->classes; c++)
-            sum += dlogits[c] * w[c * p->features + i];
-        dx[i] = sum * p->scale;
-    }
+    int32_t i = 0;
+    for (; i + BLOCK <= p->features; i += BLOCK)
+        linear_dx(dx + i, dlogits, w + i, BLOCK, p);
+    linear_dx(dx + i, dlogits, w + i, p->features - i, p);
 }
 
 /* Exponent of the largest magnitude; bits of floats without their sign order as integers, not-a-number on
@@ -46,12 +76,27 @@ void mg_quantise_dx_s16(int16_t *dx, const float *d, mg_scale *dx_scale, const m
     dx_scale->bits = usable ? 13 : 0;
 }
 
+/* The weights of one class for n features. */
+MG_INLINE void move(float *w, const float *f, float step, int32_t n) {
+    for (int32_t i = 0; i < n; i++)
+        w[i] -= step * f[i];
+}
+
 void mg_linear_sgd_f32(float *w, float *b, const float *dlogits, const int8_t *x, const float *lr,
                        const mg_linear_params *p) {
-    for (int32_t c = 0; c < p->classes; c++, w += p->features) {
-        float step = *lr * dlogits[c];
-        for (int32_t i = 0; i < p->features; i++)
-            w[i] -= step * feature(x[i], p);
-        b[c] -= step;
+    const int32_t all = p->features;
+    for (int32_t i = 0; i < all; i += BLOCK) {
+        const int32_t n = all - i < BLOCK ? all - i : BLOCK;
+        float f[BLOCK];
+        features(f, x + i, n, p);
+        for (int32_t c = 0; c < p->classes; c++) {
+            const float step = *lr * dlogits[c];
+            if (n == BLOCK)
+                move(w + c * all + i, f, step, BLOCK);
+            else
+                move(w + c * all + i, f, step, n);
+        }
     }
+    for (int32_t c = 0; c < p->classes; c++)
+        b[c] -= *lr * dlogits[c];
 }

@@ -102,7 +102,9 @@ typedef struct {
     MG_LDRD(l, k, "%[scale]")                                                                                \
     MG_SCALE(a)                                                                                              \
     MG_SCALE(b)                                                                                              \
-    MG_LDRD(p, q, "%[to]") MG_SCALE(c) MG_SCALE(d) MG_CLAMP(a) MG_CLAMP(b) MG_CLAMP(c)                       \
+    MG_LDRD(p, q, "%[to]")                                                                                   \
+    MG_SCALE(c)                                                                                              \
+    MG_SCALE(d) MG_CLAMP(a) MG_CLAMP(b) MG_CLAMP(c)                                                          \
         MG_CLAMP(d) "strb %[a], [%[p]] \n\t strb %[b], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"  \
                     "strb %[c], [%[p]] \n\t strb %[d], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"  \
                     "str %[p], %[to] \n\t"
@@ -113,10 +115,11 @@ typedef struct {
     MG_LDRD(l, k, "%[scale]")                                                                                \
     MG_SCALE(a)                                                                                              \
     MG_SCALE(b)                                                                                              \
-    MG_LDRD(p, q, "%[to]") MG_SCALE(c) MG_SCALE(d) MG_LDR(m, "%[bits]")                                      \
-        MG_LDR(l, "[%[m]]") "lsr %[l], %[l], #1 \n\t" MG_PUT_ONE(a, 0x8) MG_PUT_ONE(b, 0x800)                \
-            MG_PUT_ONE(c, 0x80000) MG_PUT_ONE(                                                               \
-                d, 0x8000000) "str %[l], [%[m]], #4 \n\t str %[m], %[bits] \n\t str %[p], %[to] \n\t"
+    MG_LDRD(p, q, "%[to]")                                                                                   \
+    MG_SCALE(c)                                                                                              \
+    MG_SCALE(d) MG_LDR(m, "%[bits]") MG_LDR(l, "[%[m]]") "lsr %[l], %[l], #1 \n\t" MG_PUT_ONE(a, 0x8)        \
+        MG_PUT_ONE(b, 0x800) MG_PUT_ONE(c, 0x80000)                                                          \
+            MG_PUT_ONE(d, 0x8000000) "str %[l], [%[m]], #4 \n\t str %[m], %[bits] \n\t str %[p], %[to] \n\t"
 
 #define MG_RUNS(window, put)                                                                                 \
     __asm__ volatile("1: \n\t" MG_LDRD(a, b, "%[start]") MG_LDRD(c, d, "%[start]") window put MG_LDRD(       \
@@ -135,8 +138,10 @@ typedef struct {
     MG_LDRD(l, k, "%[scale]")                                                                                \
     MG_RENORM(a)                                                                                             \
     MG_RENORM(b)                                                                                             \
-    MG_LDRD(p, q, "%[to]") MG_RENORM(c) MG_RENORM(d) MG_MAGNITUDE(a) MG_MAGNITUDE(b) MG_MAGNITUDE(c)         \
-        MG_MAGNITUDE(d) MG_CLIP(a) MG_CLIP(b) MG_CLIP(c) MG_CLIP(                                            \
+    MG_LDRD(p, q, "%[to]")                                                                                   \
+    MG_RENORM(c)                                                                                             \
+    MG_RENORM(d) MG_MAGNITUDE(a) MG_MAGNITUDE(b) MG_MAGNITUDE(c) MG_MAGNITUDE(d) MG_CLIP(a) MG_CLIP(b)       \
+        MG_CLIP(c) MG_CLIP(                                                                                  \
             d) "str %[l], %[scale] \n\t"                                                                     \
                "strh %[a], [%[p]] \n\t strh %[b], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"       \
                "strh %[c], [%[p]] \n\t strh %[d], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"       \

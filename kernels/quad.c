@@ -1,13 +1,17 @@
 /* The inner loops of the matrix products. In the assembly: r1 quads, lr their end, r12 rows, r4-r7 sums, r2
  * and r3 four elements of a row, r8-r11 a word of each quad; r0 what remains in memory. The loop makes 16
- * products of each and is entered so that the right number of steps is done, or left at once. */
+ * products of each and is entered so that the right number of steps is done, or left at once. The same in C:
+ * quad__twins.c. */
 #include "quad.h"
-
-#include "requant.h"
 
 #if MG_DSP
 
 #define CLOBBERED "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "cc", "memory"
+
+/* Where the loop is entered after the first step. */
+static uint32_t entry_after_first(int32_t n) {
+    return n > 4 ? (uint32_t)((1 - n / 4) & 3) : 4;
+}
 
 /* clang-format off */
 #define LOAD_S8                                                                                           \
@@ -42,6 +46,21 @@
     "smlad  r6, r2, r10, r4\n\t"                                                                          \
     "smlad  r7, r2, r11, r4\n\t"                                                                          \
     "smlad  r4, r2, r8, r4\n\t"                                                                           \
+    "ldmia  r1!, {r8-r11}\n\t"                                                                            \
+    "ldr    r2, [r0, #24]\n\t"                                                                            \
+    "smlad  r4, r3, r8, r4\n\t"                                                                           \
+    "smlad  r5, r3, r9, r5\n\t"                                                                           \
+    "smlad  r6, r3, r10, r6\n\t"                                                                          \
+    "smlad  r7, r3, r11, r7\n\t"
+
+/* The same upon nothing. */
+#define FIRST_ALONE(load)                                                                                 \
+    load                                                                                                  \
+    "ldmia  r1!, {r8-r11}\n\t"                                                                            \
+    "smuad  r4, r2, r8\n\t"                                                                               \
+    "smuad  r5, r2, r9\n\t"                                                                               \
+    "smuad  r6, r2, r10\n\t"                                                                              \
+    "smuad  r7, r2, r11\n\t"                                                                              \
     "ldmia  r1!, {r8-r11}\n\t"                                                                            \
     "ldr    r2, [r0, #24]\n\t"                                                                            \
     "smlad  r4, r3, r8, r4\n\t"                                                                           \
@@ -173,7 +192,7 @@ typedef struct {
 
 #define PIXELS(name, type, load, keep, gather)                                                            \
     void name(mg_pixels *out, const type *w, int32_t n, int32_t count) {                                  \
-        out->entry = n > 4 ? (uint32_t)((1 - n / 4) & 3) : 4, out->end = w + n * count;                   \
+        out->entry = entry_after_first(n), out->end = w + n * count;                   \
         if (MASKED(keep))                                                                                 \
             out->bits[0] = out->bits[1] = out->bits[2] = out->bits[3] = 1;                                \
         register const int32_t **r0 __asm__("r0") = &out->b;                                              \
@@ -181,6 +200,42 @@ typedef struct {
         register const uint32_t *lr __asm__("lr") = out->quads + 2 * n;                                   \
         __asm__ volatile(TO_PIXELS(load, keep, gather) : "+r"(r0), "+r"(r12), "+r"(lr) : : CLOBBERED);    \
     }
+
+/* Renormalise to gradients, as mg_renorm_word does. Of r0: as the fields stand. */
+typedef struct {
+    int32_t mult;
+    uint32_t magnitude;
+    int16_t *dx;
+    int32_t step, skip;
+    const int16_t *end;
+    uint32_t entry;
+    const uint32_t *quads;
+} into_gradient;
+
+#define RENORM(sum)                                                                                       \
+    "smmulr " sum ", " sum ", r1\n\t"                                                                     \
+    "eor    r11, " sum ", " sum ", asr #31\n\t"                                                           \
+    "orr    r2, r2, r11\n\t"                                                                              \
+    "ssat   " sum ", #15, " sum "\n\t"
+#define TO_GRADIENT(load)                                                                                 \
+    "1:\n"                                                                                                \
+    "ldr    r1, [r0, #28]\n\t"                                                                            \
+    FIRST_ALONE(load)                                                                                     \
+    STEPS(load)                                                                                           \
+    "ldm    r0, {r1-r3, r8-r10}\n\t"                                                                      \
+    RENORM("r4")                                                                                          \
+    RENORM("r5")                                                                                          \
+    RENORM("r6")                                                                                          \
+    RENORM("r7")                                                                                          \
+    "pkhbt  r4, r4, r5, lsl #16\n\t"                                                                      \
+    "pkhbt  r6, r6, r7, lsl #16\n\t"                                                                      \
+    "str    r4, [r3]\n\t"                                                                                 \
+    "str    r6, [r3, #4]\n\t"                                                                             \
+    "add    r3, r3, r8\n\t"                                                                               \
+    "strd   r2, r3, [r0, #4]\n\t"                                                                         \
+    "add    r12, r12, r9\n\t"                                                                             \
+    "cmp    r12, r10\n\t"                                                                                 \
+    "bne    1b"
 /* clang-format on */
 
 void mg_widen_quads(uint32_t *quads, const int8_t *x, int32_t pitch, int32_t n, int32_t zero) {
@@ -211,68 +266,41 @@ void mg_widen_quads(uint32_t *quads, const int8_t *x, int32_t pitch, int32_t n, 
                      : "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "cc", "memory");
 }
 
-#else
+#define TWO_ROWS                                                                                             \
+    "ldr    r4, [r1]              \n\t"                                                                      \
+    "ldr    r5, [r1, r2]          \n\t"                                                                      \
+    "add    r1, r1, r2, lsl #1    \n\t"                                                                      \
+    "pkhbt  r6, r4, r5, lsl #16   \n\t"                                                                      \
+    "pkhtb  r7, r5, r4, asr #16   \n\t"                                                                      \
+    "sxtb16 r4, r6                \n\t"                                                                      \
+    "sxtb16 r5, r6, ror #8        \n\t"                                                                      \
+    "sxtb16 r6, r7                \n\t"                                                                      \
+    "sxtb16 r7, r7, ror #8        \n\t"                                                                      \
+    "stmia  r0!, {r4-r7}          \n\t"
 
-/* Words of four elements of a row. */
-static uint64_t load_s8(const int8_t *w) {
-    const uint32_t v = mg_load32(w);
-    return (uint64_t)mg_sxtb16_ror8(v) << 32 | mg_sxtb16(v);
+void mg_transpose_quads(uint32_t *quads, const int8_t *x, int32_t pitch, int32_t n) {
+    register uint32_t *r0 __asm__("r0") = quads;
+    register const int8_t *r1 __asm__("r1") = x;
+    register int32_t r2 __asm__("r2") = pitch;
+    register uint32_t *r3 __asm__("r3") = quads + 2 * n;
+    __asm__ volatile("1:\n" TWO_ROWS TWO_ROWS "cmp    r0, r3               \n\t"
+                     "bne    1b"
+                     : "+r"(r0), "+r"(r1), "+r"(r2), "+r"(r3)
+                     :
+                     : "r4", "r5", "r6", "r7", "cc", "memory");
 }
 
-static uint64_t load_s16(const int16_t *w) {
-    return (uint64_t)mg_load32(w + 2) << 32 | mg_load32(w);
+void mg_quads_renorm_s16(int16_t *dx, const int16_t *row, const uint32_t *quads, mg_rows_of rows,
+                         mg_renorm *r) {
+    const int32_t n = rows.n;
+    into_gradient all = {r->mult, r->magnitude, dx, 2 * rows.step, 2 * (rows.apart - n), 0, 0, quads};
+    all.end = row + rows.count * rows.apart, all.entry = entry_after_first(n);
+    register into_gradient *r0 __asm__("r0") = &all;
+    register const int16_t *r12 __asm__("r12") = row;
+    register const uint32_t *lr __asm__("lr") = quads + 2 * n;
+    __asm__ volatile(TO_GRADIENT(LOAD_S16) : "+r"(r0), "+r"(r12), "+r"(lr) : : CLOBBERED);
+    r->magnitude = all.magnitude;
 }
-
-#define LOAD_S8 load_s8
-#define LOAD_S16 load_s16
-#define LOAD_UNALIGNED load_s16
-
-static void step(int32_t *sums, uint64_t w, const uint32_t *quads) {
-    for (int k = 0; k < 4; k++)
-        sums[k] = mg_smlad((uint32_t)(w >> 32), quads[4 + k], mg_smlad((uint32_t)w, quads[k], sums[k]));
-}
-
-#define QUADS(name, type, load)                                                                              \
-    void name(int32_t *sums, const type *row, const uint32_t *quads, mg_rows_of rows) {                      \
-        for (int32_t j = 0; j < rows.count; j++, row += rows.apart, sums += rows.step)                       \
-            for (int32_t i = 0; i < rows.n; i += 4)                                                          \
-                step(sums, load(row + i), quads + 2 * i);                                                    \
-    }
-
-#define NO_KEEP 0
-#define KEEP 1
-#define BITS 1
-
-static void requantise(mg_pixels *out, const int32_t *sums, int32_t c, int masked) {
-    for (int32_t k = 0; k < 4; k++) {
-        const int32_t t = mg_smmlar(sums[k], out->m[c], out->zero);
-        out->y[c + k * out->out_c] = (int8_t)mg_ssat8(t);
-        uint8_t *bits = masked ? out->mask + k * out->mask_row + c / 8 : 0;
-        if (masked)
-            *bits = (uint8_t)((c % 8 ? *bits : 0) | (mg_ssat8(t) == t) << c % 8);
-    }
-}
-
-#define PIXELS(name, type, load, keep, gather)                                                               \
-    void name(mg_pixels *out, const type *w, int32_t n, int32_t count) {                                     \
-        for (int32_t c = 0; c < count; c++, w += n) {                                                        \
-            int32_t sums[4] = {out->b[c], out->b[c], out->b[c], out->b[c]};                                  \
-            for (int32_t i = 0; i < n; i += 4)                                                               \
-                step(sums, load(w + i), out->quads + 2 * i);                                                 \
-            requantise(out, sums, c, keep);                                                                  \
-        }                                                                                                    \
-    }
-
-void mg_widen_quads(uint32_t *quads, const int8_t *x, int32_t pitch, int32_t n, int32_t zero) {
-    const uint32_t less = mg_both(-zero);
-    for (int32_t i = 0; i < n; i += 4, quads += 8)
-        for (int32_t k = 0; k < 4; k++) {
-            const uint32_t v = mg_load32(x + k * pitch + i);
-            quads[k] = mg_sxtab16(less, v), quads[4 + k] = mg_sxtab16_ror8(less, v);
-        }
-}
-
-#endif
 
 QUADS(mg_quads_s8, int8_t, LOAD_S8)
 QUADS(mg_quads_s16, int16_t, LOAD_S16)
@@ -281,3 +309,5 @@ PIXELS(mg_pixels_s8, int8_t, LOAD_S8, NO_KEEP, )
 PIXELS(mg_pixels_s16, int16_t, LOAD_S16, NO_KEEP, )
 PIXELS(mg_pixels_masked_s8, int8_t, LOAD_S8, KEEP, BITS)
 PIXELS(mg_pixels_masked_s16, int16_t, LOAD_S16, KEEP, BITS)
+
+#endif

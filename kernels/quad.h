@@ -6,6 +6,7 @@
 #ifndef MG_QUAD_H
 #define MG_QUAD_H
 
+#include "requant.h"
 #include "simd.h"
 
 /* `count` rows (> 0), `apart` elements from each other; their sums lie `step` from each other. */
@@ -19,6 +20,10 @@ void mg_quads_s16(int32_t *sums, const int16_t *row, const uint32_t *quads, mg_r
 
 /* The same of rows at any even address. */
 void mg_quads_s16__unaligned(int32_t *sums, const int16_t *row, const uint32_t *quads, mg_rows_of rows);
+
+/* dx[j * step + k] = row j times quad k, renormalised; rows aligned to 4. */
+void mg_quads_renorm_s16(int16_t *dx, const int16_t *row, const uint32_t *quads, mg_rows_of rows,
+                         mg_renorm *r);
 
 /* Where the channels of four pixels go, from the current channel on: biases, multipliers, the first pixel's
  * element, bytes from pixel to pixel, zero point; and the first pixel's byte of the mask, likewise. */
@@ -45,18 +50,8 @@ void mg_pixels_masked_s16(mg_pixels *out, const int16_t *w, int32_t n, int32_t c
 /* Four rows of n int8, `pitch` apart, each element less `zero` -> quads in the order for rows of int8. */
 void mg_widen_quads(uint32_t *quads, const int8_t *x, int32_t pitch, int32_t n, int32_t zero);
 
-/* Four columns of n rows of int8, n % 2 == 0, each element less `zero` -> quads in the rows' own order. */
-static inline void mg_transpose_quads(uint32_t *quads, const int8_t *x, int32_t pitch, int32_t n,
-                                      int32_t zero) {
-    const uint32_t less = mg_both(-zero);
-    for (int32_t i = 0; i < n; i += 2, x += 2 * pitch, quads += 4) {
-        const uint32_t a = mg_load32(x), b = mg_load32(x + pitch);
-        const uint32_t a02 = mg_sxtab16(less, a), a13 = mg_sxtab16_ror8(less, a);
-        const uint32_t b02 = mg_sxtab16(less, b), b13 = mg_sxtab16_ror8(less, b);
-        quads[0] = mg_pkhbt(a02, b02), quads[1] = mg_pkhbt(a13, b13);
-        quads[2] = mg_pkhtb(b02, a02), quads[3] = mg_pkhtb(b13, a13);
-    }
-}
+/* Four neighbouring columns of n rows of int8, `pitch` apart -> quads in the rows' own order. */
+void mg_transpose_quads(uint32_t *quads, const int8_t *x, int32_t pitch, int32_t n);
 
 /* A row of n int8 -> int16 in the order in which SXTB16 widens: with these quads, as if int8 met them. */
 static inline void mg_widen_row(int16_t *to, const int8_t *w, int32_t n) {

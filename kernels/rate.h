@@ -4,6 +4,7 @@
 #define MG_RATE_H
 
 #include "floats.h"
+#include "simd.h"
 #include "types.h"
 
 /* lr and 2^e of one tensor. */
@@ -19,12 +20,27 @@ static inline float mg_factor(mg_rate r, float coef) {
     return r.lr * coef * r.p2;
 }
 
-/* One weight of mode 8.8. */
+/* v less u rounded as mg_round_away rounds it, within int16; |v| < 2^16. */
+static inline int32_t mg_stepped(int32_t v, float u) {
+#if MG_DSP
+    float t = u + (u >= 0.0f ? 0.5f : -0.5f);
+    int32_t r;
+    __asm__("vcvt.s32.f32 %0, %0" : "+t"(t)); /* saturates; not-a-number gives 0 */
+    memcpy(&r, &t, 4);
+    __asm__("qsub %0, %0, %1 \n\t ssat %0, #16, %0" : "+r"(v) : "r"(r));
+    return v;
+#else
+    v -= mg_round_away(u);
+    return v < INT16_MIN ? INT16_MIN : v > INT16_MAX ? INT16_MAX : v;
+#endif
+}
+
+/* One weight of mode 8.8; frac is the sum's low byte. */
 static inline void mg_move8(int8_t *w, int8_t *frac, int32_t dw, float f) {
-    int32_t v = *w * 256 + *frac - mg_round_away((float)dw * f);
-    v = v < -32768 ? -32768 : v > 32512 ? 32512 : v;
+    int32_t v = mg_stepped(*w * 256 + *frac, (float)dw * f);
+    v = v > 32512 ? 32512 : v;
     *w = (int8_t)((v + 128) >> 8);
-    *frac = (int8_t)(v - *w * 256);
+    *frac = (int8_t)(v & 0xFF);
 }
 
 #endif

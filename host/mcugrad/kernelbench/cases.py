@@ -131,6 +131,8 @@ MATRIX = [
     *Layer(4, 576, 160).both(1.65, 1.62, 1.05),
     Layer(8, 48, 192).part(24),
     _head("linear", (160,), (10, 160), (10,), peers=(2.28, 3.21, 1.3)),
+    _head("linear_dx", (10,), (10, 160), peers=(None, 4.72, None)),
+    _head("linear_sgd", (10, 160), (10,), (10,), (160,), (1,), peers=(None, None, None)),
     Layer(8, 40, 160).dx(None, 3.57, 1.25),
     Layer(8, 160, 40).dx(None, 3.57, 1.25),
     Layer(4, 96, 576).dx(None, 3.6, 1.25),
