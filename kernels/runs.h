@@ -107,7 +107,8 @@ typedef struct {
     MG_SCALE(c)                                                                                              \
     MG_SCALE(d)                                                                                              \
     MG_CLAMP(a)                                                                                              \
-    MG_CLAMP(b) MG_CLAMP(c)                                                                                  \
+    MG_CLAMP(b)                                                                                              \
+    MG_CLAMP(c)                                                                                              \
         MG_CLAMP(d) "strb %[a], [%[p]] \n\t strb %[b], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"  \
                     "strb %[c], [%[p]] \n\t strb %[d], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"  \
                     "str %[p], %[to] \n\t"
@@ -122,9 +123,9 @@ typedef struct {
     MG_SCALE(c)                                                                                              \
     MG_SCALE(d)                                                                                              \
     MG_LDR(m, "%[bits]")                                                                                     \
-    MG_LDR(l, "[%[m]]") "lsr %[l], %[l], #1 \n\t" MG_PUT_ONE(a, 0x8) MG_PUT_ONE(b, 0x800)                    \
-        MG_PUT_ONE(c, 0x80000)                                                                               \
-            MG_PUT_ONE(d, 0x8000000) "str %[l], [%[m]], #4 \n\t str %[m], %[bits] \n\t str %[p], %[to] \n\t"
+    MG_LDR(l, "[%[m]]")                                                                                      \
+    "lsr %[l], %[l], #1 \n\t" MG_PUT_ONE(a, 0x8) MG_PUT_ONE(b, 0x800) MG_PUT_ONE(c, 0x80000)                 \
+        MG_PUT_ONE(d, 0x8000000) "str %[l], [%[m]], #4 \n\t str %[m], %[bits] \n\t str %[p], %[to] \n\t"
 
 #define MG_RUNS(window, put)                                                                                 \
     __asm__ volatile("1: \n\t" MG_LDRD(a, b, "%[start]") MG_LDRD(c, d, "%[start]") window put MG_LDRD(       \
@@ -147,11 +148,29 @@ typedef struct {
     MG_RENORM(c)                                                                                             \
     MG_RENORM(d)                                                                                             \
     MG_MAGNITUDE(a)                                                                                          \
-    MG_MAGNITUDE(b) MG_MAGNITUDE(c) MG_MAGNITUDE(d) MG_CLIP(a) MG_CLIP(b) MG_CLIP(c)                         \
+    MG_MAGNITUDE(b)                                                                                          \
+    MG_MAGNITUDE(c) MG_MAGNITUDE(d) MG_CLIP(a) MG_CLIP(b) MG_CLIP(c)                                         \
         MG_CLIP(d) "str %[l], %[scale] \n\t"                                                                 \
                    "strh %[a], [%[p]] \n\t strh %[b], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"   \
                    "strh %[c], [%[p]] \n\t strh %[d], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"   \
                    "str %[p], %[to] \n\t"
+
+/* The same for a window of 3 x 3 without masks, whose registers hold more: `end` counts the runs above its
+ * two bits. */
+#define MG_RUNS_3X3(row)                                                                                     \
+    __asm__ volatile(                                                                                        \
+        MG_LDRD(m, n, "%[to]") "1: \n\t" MG_LDRD(a, b, "%[start]") MG_LDRD(c, d, "%[start]") MG_WINDOW_OF_3( \
+            row) MG_LDRD(l, k, "%[scale]") MG_SCALE(a) MG_SCALE(b) MG_SCALE(c) MG_SCALE(d) MG_CLAMP(a)       \
+            MG_CLAMP(b) MG_CLAMP(c) MG_CLAMP(                                                                \
+                d) "strb %[a], [%[m]] \n\t strb %[b], [%[m], %[n]] \n\t add %[m], %[m], %[n], lsl #1 \n\t"   \
+                   "strb %[c], [%[m]] \n\t strb %[d], [%[m], %[n]] \n\t add %[m], %[m], %[n], lsl #1 \n\t"   \
+                   "ldr %[k], %[back] \n\t sub %[x], %[x], %[k] \n\t subs %[end], %[end], #4 \n\t"           \
+                   "bpl 1b \n\t str %[m], %[to]"                                                             \
+        : [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d), [p] "=&r"(p), [q] "=&r"(q), [k] "=&r"(k),  \
+          [l] "=&r"(l), [m] "=&r"(m), [n] "=&r"(n), [x] "+&r"(x), [end] "+&r"(end), [to] "+m"(r->to)         \
+        : [w] "r"(w), [pitch] "r"(pitch), [start] "m"(r->start), [scale] "m"(r->scale),                      \
+          [back] "m"(r->left.back)                                                                           \
+        : "cc", "memory")
 
 #define MG_RUNS_OF(window)                                                                                   \
     if (kind == MG_TO_S8)                                                                                    \
@@ -213,6 +232,14 @@ MG_INLINE void mg_runs(mg_run *r, const int16_t *x, const mg_line line, int32_t 
 #if MG_DSP
     const uint32_t *w = r->taps, *end = (const uint32_t *)(uintptr_t)line.end;
     uint32_t a, b, c, d, p, q, k, l, m, n;
+    if (three && kind == MG_TO_S8) {
+        end = (const uint32_t *)(uintptr_t)((r->left.runs - 1) * 4 + line.end);
+        if (stride == 1)
+            MG_RUNS_3X3(MG_ROW_3_1);
+        else
+            MG_RUNS_3X3(MG_ROW_3_2);
+        return;
+    }
     if (three && stride == 1) {
         MG_RUNS_OF(MG_WINDOW_OF_3(MG_ROW_3_1));
         return;
@@ -222,7 +249,8 @@ MG_INLINE void mg_runs(mg_run *r, const int16_t *x, const mg_line line, int32_t 
         return;
     }
     const uint32_t *const all = w;
-    r->taps = w + line.taps / 4, end = w + line.end / 4;
+    r->taps = (const uint32_t *)((uintptr_t)w + (uint32_t)line.taps);
+    end = (const uint32_t *)((uintptr_t)w + (uint32_t)line.end);
     if (stride == 2 && taps == 5) {
         MG_RUNS_OF(MG_WINDOW(MG_ROW_5_2));
     } else if (stride == 2) {
