@@ -16,31 +16,33 @@ static inline void put_pixel(int16_t *to, int32_t plane, const int8_t *x, int32_
 static inline void put_pairs(int16_t *to, const int16_t *end, int32_t plane, const int8_t *x, int32_t c,
                              uint32_t minus_zero) {
 #if MG_DSP
+#define PAIR                                                                                                 \
+    "ldr     %[a], [%[x]]                \n\t"                                                               \
+    "ldr     %[b], [%[x], %[c]]          \n\t"                                                               \
+    "add     %[x], %[x], %[c], lsl #1    \n\t"                                                               \
+    "sxtab16 %[u], %[zero], %[a]         \n\t"                                                               \
+    "sxtab16 %[v], %[zero], %[b]         \n\t"                                                               \
+    "sxtab16 %[a], %[zero], %[a], ror #8 \n\t"                                                               \
+    "sxtab16 %[b], %[zero], %[b], ror #8 \n\t"                                                               \
+    "pkhtb   %[r], %[v], %[u], asr #16   \n\t"                                                               \
+    "pkhbt   %[u], %[u], %[v], lsl #16   \n\t"                                                               \
+    "str     %[r], [%[to], %[bytes], lsl #1] \n\t"                                                           \
+    "pkhbt   %[v], %[a], %[b], lsl #16   \n\t"                                                               \
+    "pkhtb   %[r], %[b], %[a], asr #16   \n\t"                                                               \
+    "str     %[v], [%[to], %[bytes]]     \n\t"                                                               \
+    "str     %[r], [%[to], %[three]]     \n\t"                                                               \
+    "str     %[u], [%[to]], #4           \n\t"
     int32_t bytes = 2 * plane, three = 6 * plane;
     uint32_t a, b, u, v, r;
-    if (to < end)
+    if (to < end) /* entered in its middle if the pairs are odd */
         __asm__ volatile(
-            "1:                                  \n\t"
-            "ldr     %[a], [%[x]]                \n\t"
-            "ldr     %[b], [%[x], %[c]]          \n\t"
-            "add     %[x], %[x], %[c], lsl #1    \n\t"
-            "sxtab16 %[u], %[zero], %[a]         \n\t"
-            "sxtab16 %[v], %[zero], %[b]         \n\t"
-            "sxtab16 %[a], %[zero], %[a], ror #8 \n\t"
-            "sxtab16 %[b], %[zero], %[b], ror #8 \n\t"
-            "pkhtb   %[r], %[v], %[u], asr #16   \n\t"
-            "pkhbt   %[u], %[u], %[v], lsl #16   \n\t"
-            "str     %[r], [%[to], %[bytes], lsl #1] \n\t"
-            "pkhbt   %[v], %[a], %[b], lsl #16   \n\t"
-            "pkhtb   %[r], %[b], %[a], asr #16   \n\t"
-            "str     %[v], [%[to], %[bytes]]     \n\t"
-            "str     %[r], [%[to], %[three]]     \n\t"
-            "str     %[u], [%[to]], #4           \n\t"
-            "cmp     %[to], %[end]               \n\t"
-            "bne     1b"
-            : [x] "+r"(x), [to] "+r"(to), [a] "=&r"(a), [b] "=&r"(b), [u] "=&r"(u), [v] "=&r"(v), [r] "=&r"(r)
+            "sub %[r], %[end], %[to] \n\t lsls %[r], %[r], #29 \n\t bmi 2f \n\t"
+            "1: \n\t" PAIR "2: \n\t" PAIR "cmp %[to], %[end] \n\t bne 1b"
+            :
+            [x] "+&r"(x), [to] "+&r"(to), [a] "=&r"(a), [b] "=&r"(b), [u] "=&r"(u), [v] "=&r"(v), [r] "=&r"(r)
             : [c] "r"(c), [zero] "r"(minus_zero), [end] "r"(end), [bytes] "r"(bytes), [three] "r"(three)
             : "cc", "memory");
+#undef PAIR
 #else
     for (; to < end; to += 2, x += 2 * c) {
         const uint32_t a = mg_load32(x), b = mg_load32(x + c);
