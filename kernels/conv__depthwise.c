@@ -91,8 +91,16 @@ static void put_bits(uint8_t *mask, int32_t i, const uint32_t *bits, int32_t row
     for (; rows > 0; rows--, i += (p->out_w - n) * c)
         for (int32_t left = n; left > 0; left -= MG_RUN) {
             uint32_t four = *bits++;
-            for (int32_t k = mg_min(left, MG_RUN); k > 0; k--, i += c, four >>= 8)
-                mg_put_bits(mask, i, four & 15);
+            if (c % 8 == 0) { /* all in the same half of a byte */
+                uint8_t *to = mask + (i >> 3);
+                const uint32_t half = i & 4 ? 0xF0 : 0x0F;
+                four <<= i & 4;
+                for (int32_t k = mg_min(left, MG_RUN); k > 0; k--, i += c, to += c >> 3, four >>= 8)
+                    *to = (uint8_t)(*to | (four & half));
+            } else {
+                for (int32_t k = mg_min(left, MG_RUN); k > 0; k--, i += c, four >>= 8)
+                    mg_put_bits(mask, i, four & 15);
+            }
         }
 }
 

@@ -109,12 +109,14 @@ typedef struct {
     MG_CLAMP(a)                                                                                              \
     MG_CLAMP(b)                                                                                              \
     MG_CLAMP(c)                                                                                              \
-        MG_CLAMP(d) "strb %[a], [%[p]] \n\t strb %[b], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"  \
-                    "strb %[c], [%[p]] \n\t strb %[d], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"  \
-                    "str %[p], %[to] \n\t"
-#define MG_PUT_ONE(s, flag)                                                                                  \
-    "ssat %[k], #8, %[" #s "] \n\t strb %[k], [%[p]] \n\t add %[p], %[p], %[q] \n\t"                         \
+    MG_CLAMP(d)                                                                                              \
+    "strb %[a], [%[p]] \n\t strb %[b], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"                  \
+    "strb %[c], [%[p]] \n\t strb %[d], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"                  \
+    "str %[p], %[to] \n\t"
+#define MG_PUT_ONE(s, flag, place)                                                                           \
+    "ssat %[k], #8, %[" #s "] \n\t strb %[k], " place " \n\t"                                                \
     "cmp %[k], %[" #s "] \n\t it eq \n\t orreq %[l], %[l], #" #flag " \n\t"
+#define MG_TWICE "add %[p], %[p], %[q], lsl #1 \n\t"
 #define MG_PUT_S8_AND_BITS                                                                                   \
     MG_LDRD(l, k, "%[scale]")                                                                                \
     MG_SCALE(a)                                                                                              \
@@ -124,8 +126,9 @@ typedef struct {
     MG_SCALE(d)                                                                                              \
     MG_LDR(m, "%[bits]")                                                                                     \
     MG_LDR(l, "[%[m]]")                                                                                      \
-    "lsr %[l], %[l], #1 \n\t" MG_PUT_ONE(a, 0x8) MG_PUT_ONE(b, 0x800) MG_PUT_ONE(c, 0x80000)                 \
-        MG_PUT_ONE(d, 0x8000000) "str %[l], [%[m]], #4 \n\t str %[m], %[bits] \n\t str %[p], %[to] \n\t"
+    "lsr %[l], %[l], #1 \n\t" MG_PUT_ONE(a, 0x8, "[%[p]]") MG_PUT_ONE(b, 0x800, "[%[p], %[q]]") MG_TWICE     \
+    MG_PUT_ONE(c, 0x80000, "[%[p]]") MG_PUT_ONE(d, 0x8000000, "[%[p], %[q]]") MG_TWICE                       \
+        "str %[l], [%[m]], #4 \n\t str %[m], %[bits] \n\t str %[p], %[to] \n\t"
 
 #define MG_RUNS(window, put)                                                                                 \
     __asm__ volatile("1: \n\t" MG_LDRD(a, b, "%[start]") MG_LDRD(c, d, "%[start]") window put MG_LDRD(       \
@@ -149,7 +152,8 @@ typedef struct {
     MG_RENORM(d)                                                                                             \
     MG_MAGNITUDE(a)                                                                                          \
     MG_MAGNITUDE(b)                                                                                          \
-    MG_MAGNITUDE(c) MG_MAGNITUDE(d) MG_CLIP(a) MG_CLIP(b) MG_CLIP(c)                                         \
+    MG_MAGNITUDE(c)                                                                                          \
+    MG_MAGNITUDE(d) MG_CLIP(a) MG_CLIP(b) MG_CLIP(c)                                                         \
         MG_CLIP(d) "str %[l], %[scale] \n\t"                                                                 \
                    "strh %[a], [%[p]] \n\t strh %[b], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"   \
                    "strh %[c], [%[p]] \n\t strh %[d], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"   \
