@@ -33,7 +33,7 @@ void mg_depthwise_conv2d_s8(int8_t *y, uint8_t *mask, const int8_t *x, const int
 void mg_conv2d_s8__quads(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
                          const int32_t *m, const mg_conv_params *p);
 
-/* For in_c % 4 == 0, kernel 3x3, 5x5 or 7x7, stride 1 or 2, shift 0. */
+/* For in_c % 4 == 0, kernel 3x3, 5x5 or 7x7, stride 1 or 2, pad at most half the kernel, shift 0. */
 void mg_depthwise_conv2d_s8__4(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
                                const int32_t *m, const mg_conv_params *p);
 
@@ -54,7 +54,7 @@ void mg_depthwise_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w,
 void mg_conv2d_dx_s16__1x1(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
                            mg_scale *dx_scale, const mg_conv_params *p);
 
-/* For in_c % 4 == 0, kernel 3x3, 5x5 or 7x7, stride 1 or 2. */
+/* For in_c % 4 == 0, kernel 3x3, 5x5 or 7x7, stride 1 or 2, pad half the kernel. */
 void mg_depthwise_conv2d_dx_s16__4(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
                                    mg_scale *dx_scale, const mg_conv_params *p);
 

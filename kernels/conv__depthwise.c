@@ -2,40 +2,9 @@
  * with the zero point taken off and zeros beside them; four outputs of a channel then share what they load.
  */
 #include "conv.h"
-#include "geometry.h"
-#include "move.h"
 #include "planes.h"
-#include "requant.h"
 
-/* Stack: 2.8 KB. A map 32 wide fits at once with a 7x7 kernel, a wider one goes by parts. */
-enum { SPACE = 1064, MAX_TAPS = 7 * 6, BITS = 64 };
-
-/* Rows base to next - 1 of the map, each `columns` of four planes; column 0 is the map's column `from`,
- * columns first to end - 1 lie inside the map, the others are zero. */
-typedef struct {
-    int16_t rows[SPACE] __attribute__((aligned(8)));
-    uint32_t taps[MG_CHANNELS][MAX_TAPS];
-    int32_t columns, capacity, base, next, from, first, end;
-} window;
-
-static inline int16_t *row_at(window *v, int32_t row) {
-    return v->rows + (row - v->base) * MG_CHANNELS * v->columns;
-}
-
-/* Words of taps of four channels. */
-static void widen_taps(window *v, const int8_t *w, const mg_conv_params *p) {
-    const int32_t words = mg_tap_words(p->kernel_w, p->stride), c = p->in_c;
-    uint32_t *to = v->taps[0];
-    for (int32_t ky = 0; ky < p->kernel_h; ky++, w += p->kernel_w * c)
-        for (int32_t i = 0; i < words; i++, to++) {
-            const int8_t *k = w + mg_first_tap(i, p->kernel_w, p->stride) * c;
-            const uint32_t a = mg_load32(k), b = mg_load32(k + c);
-            const uint32_t a02 = mg_sxtb16(a), a13 = mg_sxtb16_ror8(a);
-            const uint32_t b02 = mg_sxtb16(b), b13 = mg_sxtb16_ror8(b);
-            to[0] = mg_pkhbt(a02, b02), to[2 * MAX_TAPS] = mg_pkhtb(b02, a02);
-            to[MAX_TAPS] = mg_pkhbt(a13, b13), to[3 * MAX_TAPS] = mg_pkhtb(b13, a13);
-        }
-}
+enum { MAX_STRIPS = 32 }; /* of lines, at once */
 
 /* One pixel. */
 static inline void put_pixel(int16_t *to, int32_t plane, const int8_t *x, int32_t zero) {
@@ -47,45 +16,49 @@ static inline void put_pixel(int16_t *to, int32_t plane, const int8_t *x, int32_
 static inline void put_pairs(int16_t *to, const int16_t *end, int32_t plane, const int8_t *x, int32_t c,
                              uint32_t minus_zero) {
 #if MG_DSP
+#define PAIR                                                                                                 \
+    "ldr     %[a], [%[x]]                \n\t"                                                               \
+    "ldr     %[b], [%[x], %[c]]          \n\t"                                                               \
+    "add     %[x], %[x], %[c], lsl #1    \n\t"                                                               \
+    "sxtab16 %[u], %[zero], %[a]         \n\t"                                                               \
+    "sxtab16 %[v], %[zero], %[b]         \n\t"                                                               \
+    "sxtab16 %[a], %[zero], %[a], ror #8 \n\t"                                                               \
+    "sxtab16 %[b], %[zero], %[b], ror #8 \n\t"                                                               \
+    "pkhtb   %[r], %[v], %[u], asr #16   \n\t"                                                               \
+    "pkhbt   %[u], %[u], %[v], lsl #16   \n\t"                                                               \
+    "str     %[r], [%[to], %[bytes], lsl #1] \n\t"                                                           \
+    "pkhbt   %[v], %[a], %[b], lsl #16   \n\t"                                                               \
+    "pkhtb   %[r], %[b], %[a], asr #16   \n\t"                                                               \
+    "str     %[v], [%[to], %[bytes]]     \n\t"                                                               \
+    "str     %[r], [%[to], %[three]]     \n\t"                                                               \
+    "str     %[u], [%[to]], #4           \n\t"
     int32_t bytes = 2 * plane, three = 6 * plane;
     uint32_t a, b, u, v, r;
-    if (to < end)
+    if (to < end) /* entered in its middle if the pairs are odd */
         __asm__ volatile(
-            "1:                                  \n\t"
-            "ldr     %[a], [%[x]]                \n\t"
-            "ldr     %[b], [%[x], %[c]]          \n\t"
-            "add     %[x], %[x], %[c], lsl #1    \n\t"
-            "sxtab16 %[u], %[zero], %[a]         \n\t"
-            "sxtab16 %[v], %[zero], %[b]         \n\t"
-            "sxtab16 %[a], %[zero], %[a], ror #8 \n\t"
-            "sxtab16 %[b], %[zero], %[b], ror #8 \n\t"
-            "pkhtb   %[r], %[v], %[u], asr #16   \n\t"
-            "pkhbt   %[u], %[u], %[v], lsl #16   \n\t"
-            "str     %[r], [%[to], %[bytes], lsl #1] \n\t"
-            "pkhbt   %[v], %[a], %[b], lsl #16   \n\t"
-            "pkhtb   %[r], %[b], %[a], asr #16   \n\t"
-            "str     %[v], [%[to], %[bytes]]     \n\t"
-            "str     %[r], [%[to], %[three]]     \n\t"
-            "str     %[u], [%[to]], #4           \n\t"
-            "cmp     %[to], %[end]               \n\t"
-            "bne     1b"
-            : [x] "+r"(x), [to] "+r"(to), [a] "=&r"(a), [b] "=&r"(b), [u] "=&r"(u), [v] "=&r"(v), [r] "=&r"(r)
+            "sub %[r], %[end], %[to] \n\t lsls %[r], %[r], #29 \n\t bmi 2f \n\t"
+            "1: \n\t" PAIR "2: \n\t" PAIR "cmp %[to], %[end] \n\t bne 1b"
+            :
+            [x] "+&r"(x), [to] "+&r"(to), [a] "=&r"(a), [b] "=&r"(b), [u] "=&r"(u), [v] "=&r"(v), [r] "=&r"(r)
             : [c] "r"(c), [zero] "r"(minus_zero), [end] "r"(end), [bytes] "r"(bytes), [three] "r"(three)
             : "cc", "memory");
+#undef PAIR
 #else
     for (; to < end; to += 2, x += 2 * c) {
         const uint32_t a = mg_load32(x), b = mg_load32(x + c);
-        mg_put_words(to, plane, mg_sxtab16(minus_zero, a), mg_sxtab16_ror8(minus_zero, a),
-                     mg_sxtab16(minus_zero, b), mg_sxtab16_ror8(minus_zero, b));
+        const uint32_t a02 = mg_sxtab16(minus_zero, a), a13 = mg_sxtab16_ror8(minus_zero, a);
+        const uint32_t b02 = mg_sxtab16(minus_zero, b), b13 = mg_sxtab16_ror8(minus_zero, b);
+        mg_store32(to, mg_pkhbt(a02, b02)), mg_store32(to + plane, mg_pkhbt(a13, b13));
+        mg_store32(to + 2 * plane, mg_pkhtb(b02, a02)), mg_store32(to + 3 * plane, mg_pkhtb(b13, a13));
     }
 #endif
 }
 
-/* One row; x at its column 0. */
-static void fill(window *v, const int8_t *x, const mg_conv_params *p) {
+/* Row v->next; x at column 0 of it. */
+static void fill(mg_planes *v, const int8_t *x, const mg_conv_params *p) {
     const int32_t c = p->in_c, plane = v->columns;
     int32_t i = v->first;
-    int16_t *to = row_at(v, v->next);
+    int16_t *to = mg_row_at(v, v->next);
     x += (v->from + i) * c;
     if (i & 1)
         put_pixel(to + i++, plane, x, p->zero_in), x += c;
@@ -94,132 +67,119 @@ static void fill(window *v, const int8_t *x, const mg_conv_params *p) {
         put_pixel(to + v->end - 1, plane, x + (v->end - 1 - i) * c, p->zero_in);
 }
 
-/* Hold row `first` and as many after it as fit. */
-static void advance(window *v, const int8_t *x, int32_t first, const mg_conv_params *p) {
-    if (first > v->base) {
-        const int32_t row = MG_CHANNELS * v->columns * (int32_t)sizeof *v->rows;
-        mg_move_down((int8_t *)v->rows, (int8_t *)row_at(v, first), (v->next - first) * row);
-        v->base = first;
+typedef int32_t lines_function(const mg_lines *s);
+
+#define LINES(kernel, stride)                                                                                \
+    static int32_t lines_##kernel##_##stride(const mg_lines *s) {                                            \
+        return s->bits ? mg_lines_of(s, kernel, stride, kernel == 3, MG_TO_S8_AND_BITS)                      \
+                       : mg_lines_of(s, kernel, stride, kernel == 3, MG_TO_S8);                              \
     }
-    for (; v->next < mg_min(v->base + v->capacity, p->in_h); v->next++)
-        fill(v, x + v->next * p->in_w * p->in_c, p);
-}
+LINES(3, 1)
+LINES(3, 2)
+LINES(5, 1)
+LINES(5, 2)
+LINES(7, 1)
+LINES(7, 2)
 
-/* Some rows of one channel: the window's first row of the first of them is row `at` of the map. */
-typedef struct {
-    const int16_t *x; /* row 0 of the map would be here */
-    int32_t at, rows, runs, pitch, height;
-    int32_t beyond; /* bytes from behind the outputs of a row to the next row's */
-} span;
-
-MG_INLINE void rows_of(mg_run r, const span *s, const int kernel, const int stride, const mg_kind kind) {
-    const uint32_t *taps = r.taps;
-    const int32_t height = s->height, pitch = s->pitch, end = s->at + s->rows * stride, runs = s->runs;
-    for (int32_t at = s->at; at < end; at += stride) {
-        const mg_taps rows = mg_taps_at(at, kernel, height);
-        r.taps = taps, r.left.runs = runs;
-        mg_runs(&r, s->x + (at + rows.first) * pitch, rows, 2 * pitch, kernel, stride, kind);
-        r.to.first += s->beyond;
-    }
-}
-
-typedef void rows_function(const mg_run *r, const span *s);
-
-#define ROWS_OF(kernel, stride)                                                                              \
-    static void rows_##kernel##_##stride(const mg_run *r, const span *s) {                                   \
-        if (r->bits)                                                                                         \
-            rows_of(*r, s, kernel, stride, MG_TO_S8_AND_BITS);                                               \
-        else                                                                                                 \
-            rows_of(*r, s, kernel, stride, MG_TO_S8);                                                        \
-    }
-ROWS_OF(3, 1)
-ROWS_OF(3, 2)
-ROWS_OF(5, 1)
-ROWS_OF(5, 2)
-ROWS_OF(7, 1)
-ROWS_OF(7, 2)
-
-static rows_function *const ROWS[3][2] = {{rows_3_1, rows_3_2}, {rows_5_1, rows_5_2}, {rows_7_1, rows_7_2}};
-
-/* Where the columns of outputs ox to ox + n - 1 lie. */
-static void place(window *v, int32_t ox, int32_t n, const mg_conv_params *p) {
-    v->columns = ((((n + 3) & ~3) - 1) * p->stride + p->kernel_w + 1) & ~1;
-    v->capacity = mg_min(SPACE / MG_CHANNELS / v->columns, p->in_h);
-    v->from = ox * p->stride - p->pad;
-    v->first = v->from < 0 ? -v->from : 0, v->end = mg_min(p->in_w - v->from, v->columns);
-    for (int32_t i = 0; i < MG_CHANNELS * v->capacity; i++) {
-        int16_t *row = v->rows + i * v->columns;
-        for (int32_t k = 0; k < v->first; k++)
-            row[k] = 0;
-        for (int32_t k = v->end; k < v->columns; k++)
-            row[k] = 0;
-    }
-}
+static lines_function *const RUNS[3][2] = {
+    {lines_3_1, lines_3_2}, {lines_5_1, lines_5_2}, {lines_7_1, lines_7_2}};
 
 /* The masks of four channels, i: index of the first element of `rows` rows. */
 static void put_bits(uint8_t *mask, int32_t i, const uint32_t *bits, int32_t rows, int32_t n,
                      const mg_conv_params *p) {
-    for (; rows > 0; rows--, i += (p->out_w - n) * p->out_c)
-        for (int32_t left = n; left > 0; left -= MG_RUN, bits++)
-            for (int32_t k = 0; k < mg_min(left, MG_RUN); k++, i += p->out_c)
-                mg_put_bits(mask, i, *bits >> 8 * k & 15);
+    const int32_t c = p->out_c;
+    for (; rows > 0; rows--, i += (p->out_w - n) * c)
+        for (int32_t left = n; left > 0; left -= MG_RUN) {
+            uint32_t four = *bits++;
+            if (c % 8 == 0) { /* all in the same half of a byte */
+                uint8_t *to = mask + (i >> 3);
+                const uint32_t half = i & 4 ? 0xF0 : 0x0F;
+                four <<= i & 4;
+                for (int32_t k = mg_min(left, MG_RUN); k > 0; k--, i += c, to += c >> 3, four >>= 8)
+                    *to = (uint8_t)(*to | (four & half));
+            } else {
+                for (int32_t k = mg_min(left, MG_RUN); k > 0; k--, i += c, four >>= 8)
+                    mg_put_bits(mask, i, four & 15);
+            }
+        }
 }
 
-/* Four channels of `rows` rows and of n columns (a multiple of four, or less) from column `from` of the
- * window on. i: index of the first element. */
-static void block(int8_t *y, uint8_t *mask, int32_t i, const window *v, int32_t first, int32_t rows,
-                  int32_t from, int32_t n, const int32_t *b, const int32_t *m, const mg_conv_params *p) {
-    rows_function *run = ROWS[(p->kernel_w - 3) / 2][p->stride - 1];
-    uint32_t bits[BITS];
-    int8_t some[MG_RUN * BITS];
+/* Some lines, n columns (a multiple of four, or less) from column `from` of the planes on. i: index of the
+ * first element. */
+static void block(int8_t *y, uint8_t *mask, int32_t i, mg_lines *s, int32_t n, const mg_conv_params *p) {
+    uint32_t bits[MAX_STRIPS];
+    int8_t some[MG_CHANNELS][MG_LINES][MG_RUN];
     const int32_t c = p->out_c, part = n < MG_RUN;
-    span s = {.at = first * p->stride - p->pad_top, .rows = rows, .runs = part ? 1 : n / MG_RUN};
-    s.pitch = MG_CHANNELS * v->columns, s.height = p->in_h, s.beyond = part ? 0 : (p->out_w - n) * c;
-    for (int32_t j = 0; mask && j < rows * s.runs; j++)
+    s->runs = part ? 1 : n / MG_RUN, s->beyond = part ? 0 : (p->out_w - n) * c;
+    s->to = part ? some[0][0] : y + i, s->apart = part ? 1 : c, s->step = part ? sizeof some[0] : 1;
+    s->bits = mask ? bits : 0;
+    for (int32_t j = 0; mask && j < s->count * s->runs; j++)
         bits[j] = 0;
-    for (int32_t k = 0; k < MG_CHANNELS; k++) {
-        const mg_run r = {.start = {b[k], b[k]},
-                          .scale = {p->zero_out, m[k]},
-                          .taps = v->taps[k],
-                          .to = {part ? some : y + i + k, part ? 1 : c},
-                          .bits = mask ? bits : 0};
-        s.x = v->rows + k * v->columns - v->base * s.pitch + from * p->stride;
-        run(&r, &s);
-        for (int32_t j = 0; part && j < rows * n; j++)
-            y[i + k + (j / n * p->out_w + j % n) * c] = some[j / n * MG_RUN + j % n];
-    }
+    RUNS[(p->kernel_w - 3) / 2][p->stride - 1](s);
+    for (int32_t j = 0; part && j < s->count * n; j++)
+        for (int k = 0; k < MG_CHANNELS; k++)
+            y[i + (j / n * p->out_w + j % n) * c + k] = some[k][j / n][j % n];
     if (mask)
-        put_bits(mask, i, bits, rows, n, p);
+        put_bits(mask, i, bits, s->count, n, p);
 }
 
-/* Four channels of n columns; x, b, m at the first of them, i: index of the first element. */
-static void group(int8_t *y, uint8_t *mask, const int8_t *x, const int32_t *b, const int32_t *m, window *v,
-                  int32_t i, int32_t n, const mg_conv_params *p) {
-    const int32_t whole = n & ~(MG_RUN - 1), most = BITS * MG_RUN / (n + MG_RUN - 1);
+/* Output rows first to end - 1. */
+static void lay(mg_lines *s, int32_t first, int32_t end, const mg_conv_params *p) {
+    const int32_t kernel = p->kernel_w, row = mg_tap_words(kernel, p->stride) * (int32_t)sizeof *s->taps;
+    s->count = end - first;
+    for (int32_t k = 0; k < s->count; k++)
+        s->lines[k] = mg_line_at((first + k) * p->stride - p->pad_top, kernel, p->in_h, s->pitch, row,
+                                 p->stride, kernel == 3);
+}
+
+/* Four channels of n columns; x at the first of them, i: index of the first element. */
+static void group(int8_t *y, uint8_t *mask, const int8_t *x, mg_planes *v, mg_lines *s, int32_t i, int32_t n,
+                  const mg_conv_params *p) {
+    const int32_t whole = n & ~(MG_RUN - 1), strips = (n + MG_RUN - 1) / MG_RUN;
+    const int32_t most = mask ? mg_min(MG_LINES, MAX_STRIPS / strips) : MG_LINES;
     v->base = v->next = 0;
     for (int32_t first = 0, end; first < p->out_h; first = end) {
-        advance(v, x, mg_max(first * p->stride - p->pad_top, 0), p);
+        mg_planes_from(v, mg_max(first * p->stride - p->pad_top, 0));
+        for (; v->next < mg_min(v->base + v->capacity, p->in_h); v->next++)
+            fill(v, x + v->next * p->in_w * p->in_c, p);
         end = v->next == p->in_h ? p->out_h : (v->next + p->pad_top - p->kernel_h) / p->stride + 1;
         end = mg_min(end, first + most);
+        if (s->count != p->out_h)
+            lay(s, first, end, p);
+        s->x = mg_row_at(v, 0);
         if (whole)
-            block(y, mask, i, v, first, end - first, 0, whole, b, m, p);
+            block(y, mask, i, s, whole, p);
+        s->x += whole * p->stride;
         if (whole < n)
-            block(y, mask, i + whole * p->out_c, v, first, end - first, whole, n - whole, b, m, p);
+            block(y, mask, i + whole * p->out_c, s, n - whole, p);
         i += (end - first) * p->out_w * p->out_c;
+    }
+}
+
+static void number_taps(mg_planes *v, const mg_conv_params *p) {
+    const int32_t kernel = p->kernel_w, words = mg_tap_words(kernel, p->stride);
+    v->words = kernel * words;
+    for (int32_t i = 0; i < v->words; i++) {
+        const int32_t tap = i / words * kernel + mg_first_tap(i % words, kernel, p->stride);
+        v->pairs[i][0] = (uint8_t)tap, v->pairs[i][1] = (uint8_t)(tap + 1);
     }
 }
 
 void mg_depthwise_conv2d_s8__4(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
                                const int32_t *m, const mg_conv_params *p) {
-    window v;
-    const int32_t widest = (((SPACE / MG_CHANNELS / p->kernel_h & ~1) - p->kernel_w) / p->stride + 1) & ~3;
+    mg_planes v;
+    mg_lines s;
+    const int32_t widest = ((mg_most_columns(p->kernel_h) - p->kernel_w) / p->stride + 1) & ~(MG_RUN - 1);
+    number_taps(&v, p);
     mg_clear_bits(mask, p->out_h * p->out_w * p->out_c);
     for (int32_t ox = 0; ox < p->out_w; ox += widest) {
-        const int32_t n = mg_min(p->out_w - ox, widest);
-        place(&v, ox, n, p);
+        const int32_t n = mg_min(p->out_w - ox, widest), whole = (n + MG_RUN - 1) & ~(MG_RUN - 1);
+        mg_planes_at(&v, (whole - 1) * p->stride + p->kernel_w, ox * p->stride - p->pad, p->in_h, p->in_w);
+        s.taps = v.taps[0], s.plane = v.columns, s.pitch = mg_pitch(&v), s.zero = p->zero_out, s.count = 0;
         for (int32_t c = 0; c < p->out_c; c += MG_CHANNELS) {
-            widen_taps(&v, w + c, p);
-            group(y, mask, x + c, b + c, m + c, &v, ox * p->out_c + c, n, p);
+            s.bias = b + c, s.mult = m + c;
+            mg_widen_taps(&v, w + c, p->in_c);
+            group(y, mask, x + c, &v, &s, ox * p->out_c + c, n, p);
         }
     }
 }

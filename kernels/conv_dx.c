@@ -130,7 +130,7 @@ void mg_depthwise_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w,
                                 mg_scale *dx_scale, const mg_conv_params *p) {
     if (MG_WIDE && mg_wide_depthwise(p))
         mg_depthwise_conv2d_dx_s16__wide(dx, da, w, da_scale, dx_scale, p);
-    else if (MG_FAST && mg_usual_depthwise(p))
+    else if (MG_FAST && mg_usual_depthwise(p) && p->pad == p->kernel_w / 2)
         mg_depthwise_conv2d_dx_s16__4(dx, da, w, da_scale, dx_scale, p);
     else
         depthwise_gradient(dx, da, w, da_scale, dx_scale, p);

@@ -1,138 +1,160 @@
-/* Input gradient of a depthwise convolution, four channels at a time. Inputs whose coordinates (plus pad)
- * have the same remainder by the stride meet the same taps, and these read neighbouring outputs: for each
- * such phase the gradient is a stride-1 convolution of da with a part of the kernel, turned round. */
+/* Input gradient of a depthwise convolution, four channels at a time. Inputs whose coordinates have the same
+ * remainder by the stride meet the same taps, and these read neighbouring outputs: for each such phase the
+ * gradient is a stride-1 convolution of da with a part of the kernel, turned round. */
 #include "conv.h"
-#include "geometry.h"
-#include "lanes.h"
-#include "requant.h"
+#include "planes.h"
 
-enum { PIXELS = 272, TAPS = 128 }; /* 3.2 KB of stack */
-
-/* size: taps a row of a phase. Rows of da for some neighbouring inputs, row oy in slot (oy + size) % size,
- * PIXELS / size apart; column 0 is output column `from`. taps: for each phase (y, x) size * size of them,
- * twice, so that the slots can be met in the order of memory. */
-typedef struct {
-    mg_quad pixels[PIXELS], taps[TAPS];
-    int32_t size, columns, from, next;
-} rows;
-
-static inline mg_quad widen(const int8_t *w) {
-    uint32_t v = mg_load32(w), even = mg_sxtb16(v), odd = mg_sxtb16_ror8(v);
-    return (mg_quad){mg_pkhbt(even, odd), mg_pkhtb(odd, even)};
-}
-
-/* The taps of phase (y, x), last row and column first; zero where the phase has fewer than size. */
-static void phase_taps(mg_quad *taps, const int8_t *w, int32_t size, int32_t y, int32_t x,
-                       const mg_conv_params *p) {
-    for (int32_t i = 0; i < size * size; i++) {
-        int32_t ky = y + p->stride * (size - 1 - i / size), kx = x + p->stride * (size - 1 - i % size);
-        int inside = ky < p->kernel_h && kx < p->kernel_w;
-        taps[i] = taps[size * size + i] =
-            inside ? widen(w + (ky * p->kernel_w + kx) * p->in_c) : (mg_quad){0, 0};
+/* Pairs of pixels of da, c elements apart, up to `end` of the first plane. */
+static inline void put_pairs(int16_t *to, const int16_t *end, int32_t plane, const int16_t *da, int32_t c) {
+    for (; to < end; to += 2, da += 2 * c) {
+        const uint32_t a01 = mg_load32(da), a23 = mg_load32(da + 2);
+        const uint32_t b01 = mg_load32(da + c), b23 = mg_load32(da + c + 2);
+        mg_store32(to, mg_pkhbt(a01, b01)), mg_store32(to + plane, mg_pkhtb(b01, a01));
+        mg_store32(to + 2 * plane, mg_pkhbt(a23, b23)), mg_store32(to + 3 * plane, mg_pkhtb(b23, a23));
     }
 }
 
-/* n pixels of da, c elements apart, or zeros. */
-static void fill(mg_quad *row, const int16_t *da, int32_t n, int32_t c) {
-    for (int32_t i = 0; i < n; i++, da += c)
-        row[i] = (mg_quad){mg_load32(da), mg_load32(da + 2)};
+static inline void put_pixel(int16_t *to, int32_t plane, const int16_t *da) {
+    for (int k = 0; k < MG_CHANNELS; k++)
+        to[k * plane] = da[k];
 }
 
-static void clear(mg_quad *row, int32_t n) {
-    for (int32_t i = 0; i < n; i++)
-        row[i] = (mg_quad){0, 0};
+/* Row v->next; da at column 0 of it. */
+static void fill(mg_planes *v, const int16_t *da, int32_t c) {
+    const int32_t plane = v->columns;
+    int32_t i = v->first;
+    int16_t *to = mg_row_at(v, v->next);
+    da += (v->from + i) * c;
+    if (i & 1)
+        put_pixel(to + i++, plane, da), da += c;
+    put_pairs(to + i, to + (v->end & ~1), plane, da, c);
+    if (v->end & 1 && i < v->end)
+        put_pixel(to + v->end - 1, plane, da + (v->end - 1 - i) * c);
 }
 
-/* Bring in the rows up to oy; those outside the map are zeros, as are columns. */
-static void advance(rows *r, const int16_t *da, int32_t oy, const mg_conv_params *p) {
-    const int32_t first = r->from < 0 ? -r->from : 0, end = mg_min(p->out_w - r->from, r->columns);
-    for (; r->next <= oy; r->next++) {
-        mg_quad *row = r->pixels + (r->next + r->size) % r->size * (PIXELS / r->size);
-        if (r->next < 0 || r->next >= p->out_h) {
-            clear(row, r->columns);
-            continue;
+/* Taps of phase j along one axis, the first output's that is met first; the phase begins `reach` outputs
+ * before the input's own place. Kernel size / 2 is the padding. */
+static inline int32_t reach(const mg_conv_params *p) {
+    return p->pad / p->stride;
+}
+
+static inline int32_t taps_of(int32_t j, const mg_conv_params *p) {
+    return (j + p->pad) / p->stride + reach(p) + 1;
+}
+
+/* The tap that phase j has in place i; the kernel's size or more: none. */
+static inline int32_t tap_at(int32_t j, int32_t i, const mg_conv_params *p) {
+    return j + p->pad + p->stride * (reach(p) - i);
+}
+
+/* The words of taps of all phases, phase by phase. */
+static void number_taps(mg_planes *v, const mg_conv_params *p) {
+    const int32_t s = p->stride, kernel = p->kernel_w;
+    v->words = 0;
+    for (int32_t phase = 0; phase < s * s; phase++) {
+        const int32_t y = phase / s, x = phase % s, taps = taps_of(x, p), words = mg_tap_words(taps, 1);
+        for (int32_t i = 0; i < taps_of(y, p) * words; i++, v->words++)
+            for (int32_t k = 0; k < 2; k++) {
+                const int32_t ky = tap_at(y, i / words, p), kx = tap_at(x, i % words + k, p);
+                const int inside = ky < kernel && kx >= 0 && kx < kernel;
+                v->pairs[v->words][k] = (uint8_t)(inside ? ky * kernel + kx : MG_NO_TAP);
+            }
+    }
+}
+
+typedef int32_t lines_function(const mg_lines *s);
+
+#define LINES(name, taps, three)                                                                             \
+    static int32_t lines_##name(const mg_lines *s) {                                                         \
+        return mg_lines_of(s, taps, 1, three, MG_TO_S16);                                                    \
+    }
+LINES(1, 1, 0)
+LINES(2, 2, 0)
+LINES(3, 3, 0)
+LINES(3x3, 3, 1)
+LINES(4, 4, 0)
+LINES(5, 5, 0)
+LINES(7, 7, 0)
+
+static lines_function *const RUNS[] = {
+    [1] = lines_1, [2] = lines_2, [3] = lines_3, [4] = lines_4, [5] = lines_5, [7] = lines_7};
+
+/* Some lines of one phase, n pixels each, `apart` elements from one to the next; dx at the first one, lines
+ * are `down` elements apart. */
+static void phase(int16_t *dx, mg_lines *s, lines_function *run, int32_t n, int32_t apart, int32_t down) {
+    const int32_t whole = n & ~(MG_RUN - 1), size = sizeof *dx;
+    if (whole) {
+        s->to = (int8_t *)dx, s->apart = size * apart, s->step = size;
+        s->runs = n / MG_RUN, s->beyond = size * (down - whole * apart);
+        s->zero = run(s);
+    }
+    if (whole < n) {
+        int16_t some[MG_CHANNELS][MG_LINES][MG_RUN];
+        s->to = (int8_t *)some, s->apart = size, s->step = sizeof some[0];
+        s->runs = 1, s->beyond = 0, s->x += whole;
+        s->zero = run(s);
+        for (int32_t y = 0; y < s->count; y++)
+            for (int32_t x = whole; x < n; x++)
+                for (int32_t k = 0; k < MG_CHANNELS; k++)
+                    dx[y * down + x * apart + k] = some[k][y][x - whole];
+    }
+}
+
+/* Lines of phase y, from input row `first` (a multiple of the stride) on; words: of taps, a row. */
+static void lay(mg_lines *s, int32_t first, int32_t end, int32_t y, int32_t words, const mg_conv_params *p) {
+    const int32_t row = words * (int32_t)sizeof *s->taps;
+    s->count = (end - first - y + p->stride - 1) / p->stride;
+    for (int32_t k = 0; k < s->count; k++)
+        s->lines[k] = mg_line_at(first / p->stride + k - reach(p), taps_of(y, p), p->out_h, s->pitch, row, 1,
+                                 p->kernel_h * p->stride == 3);
+}
+
+/* Four channels, columns `from` to `from` + n - 1 of the inputs. */
+static void group(int16_t *dx, const int16_t *da, mg_planes *v, mg_lines *s, int32_t from, int32_t n,
+                  const mg_conv_params *p) {
+    const int32_t stride = p->stride, c = p->in_c, row = p->in_w * c;
+    v->base = v->next = 0;
+    for (int32_t first = 0, end; first < p->in_h; first = end) {
+        mg_planes_from(v, mg_max(first / stride - reach(p), 0));
+        for (; v->next < mg_min(v->base + v->capacity, p->out_h); v->next++)
+            fill(v, da + v->next * p->out_w * c, c);
+        end = v->next == p->out_h ? p->in_h : (v->next * stride - p->pad) / stride * stride;
+        end = mg_min(end, first + MG_LINES * stride);
+        s->taps = v->taps[0];
+        for (int32_t i = 0; i < stride * stride; i++) {
+            const int32_t y = i / stride, x = i % stride, taps = taps_of(x, p), words = mg_tap_words(taps, 1);
+            if (stride == 2 || s->count != p->in_h)
+                lay(s, first, end, y, words, p);
+            s->x = mg_row_at(v, 0);
+            if (s->count)
+                phase(dx + (first + y) * row + (from + x) * c, s,
+                      p->kernel_h * stride == 3 ? lines_3x3 : RUNS[taps], (n - x + stride - 1) / stride,
+                      stride * c, stride * row);
+            s->taps += taps_of(y, p) * words;
         }
-        clear(row, first);
-        fill(row + first, da + mg_out_at(r->next, r->from + first, p), end - first, p->out_c);
-        clear(row + end, r->columns - end);
-    }
-}
-
-static inline void put4(int16_t *dx, mg_four t, mg_renorm *r) {
-    dx[0] = mg_renorm_one(r, t.ub), dx[1] = mg_renorm_one(r, t.ut);
-    dx[2] = mg_renorm_one(r, t.vb), dx[3] = mg_renorm_one(r, t.vt);
-}
-
-/* n inputs of one phase, `apart` elements apart; da at the first one's window. */
-MG_INLINE void strip(int16_t *dx, int32_t n, int32_t apart, const mg_quad *da, const mg_quad *w,
-                     mg_renorm *renorm, const int size) {
-    mg_renorm r = *renorm;
-    for (; n > 0; n -= 2, dx += 2 * apart, da += 2) {
-        mg_two t = {{0, 0, 0, 0}, {0, 0, 0, 0}};
-#pragma GCC unroll 7
-        for (int y = 0; y < size; y++)
-#pragma GCC unroll 7
-            for (int x = 0; x < size; x++)
-                t = mg_tap(t, &da, &w, y * (PIXELS / size) + x, y * size + x, 1);
-        put4(dx, t.p, &r);
-        if (n > 1)
-            put4(dx + apart, t.q, &r);
-    }
-    *renorm = r;
-}
-
-typedef void strip_function(int16_t *dx, int32_t n, int32_t apart, const mg_quad *da, const mg_quad *w,
-                            mg_renorm *r);
-
-#define STRIP(size)                                                                                          \
-    static void strip_##size(int16_t *dx, int32_t n, int32_t apart, const mg_quad *da, const mg_quad *w,     \
-                             mg_renorm *r) {                                                                 \
-        strip(dx, n, apart, da, w, r, size);                                                                 \
-    }
-STRIP(2)
-STRIP(3)
-STRIP(4)
-STRIP(5)
-STRIP(7)
-
-static strip_function *const STRIPS[] = {
-    [2] = strip_2, [3] = strip_3, [4] = strip_4, [5] = strip_5, [7] = strip_7};
-
-/* Four channels of input row y, phase x: the inputs that read output columns first to last last. dx at the
- * map's first element of these channels. */
-static void phase_row(int16_t *dx, const rows *r, mg_renorm *renorm, int32_t y, int32_t x, int32_t first,
-                      int32_t last, const mg_conv_params *p) {
-    const int32_t s = p->stride, size = r->size, u = y + p->pad, slot = (u / s + 1) % size;
-    const mg_quad *w = r->taps + (u % s * s + x) * 2 * size * size + (size - slot) % size * size;
-    int32_t low = first * s + x < p->pad ? first + 1 : first;
-    int32_t high = last * s + x - p->pad < p->in_w ? last : last - 1;
-    int32_t at = y * p->in_w + low * s + x - p->pad;
-    STRIPS[size](dx + at * p->in_c, high - low + 1, s * p->in_c, r->pixels + low - first, w, renorm);
-}
-
-/* Four channels of the inputs whose last reader lies in output columns first to last. */
-static void part(int16_t *dx, const int16_t *da, rows *r, mg_renorm *renorm, int32_t first, int32_t last,
-                 const mg_conv_params *p) {
-    r->from = first - r->size + 1, r->columns = last - first + 1 + r->size;
-    r->next = p->pad / p->stride - r->size + 1;
-    for (int32_t y = 0; y < p->in_h; y++) {
-        advance(r, da, (y + p->pad) / p->stride, p);
-        for (int32_t x = 0; x < p->stride; x++)
-            phase_row(dx, r, renorm, y, x, first, last, p);
     }
 }
 
 void mg_depthwise_conv2d_dx_s16__4(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
                                    mg_scale *dx_scale, const mg_conv_params *p) {
-    rows r;
-    const int32_t s = p->stride, size = r.size = (p->kernel_w + s - 1) / s, exp = da_scale->exp + p->offset;
-    const int32_t widest = PIXELS / size - size, first = p->pad / s, end = (p->in_w - 1 + p->pad) / s + 1;
+    mg_planes v;
+    mg_lines s;
     mg_renorm renorm = mg_renorm_start(dx_scale, da_scale->bits);
-    for (int32_t c = 0; c < p->in_c; c += 4) {
-        for (int32_t i = 0; i < s * s; i++)
-            phase_taps(r.taps + i * 2 * size * size, w + c, size, i / s, i % s, p);
-        for (int32_t at = first; at < end; at += widest)
-            part(dx + c, da + c, &r, &renorm, at, (end - at < widest ? end : at + widest) - 1, p);
+    const int32_t stride = p->stride, most = taps_of(stride - 1, p), exp = da_scale->exp + p->offset;
+    const int32_t widest = ((mg_most_columns(most) - most + 1) & ~(MG_RUN - 1)) * stride;
+    const int32_t bias[MG_CHANNELS] = {0}, mult[] = {renorm.mult, renorm.mult, renorm.mult, renorm.mult};
+    number_taps(&v, p);
+    s.bias = bias, s.mult = mult, s.zero = 0;
+    for (int32_t from = 0; from < p->in_w; from += widest) {
+        const int32_t n = mg_min(p->in_w - from, widest),
+                      runs = ((n + stride - 1) / stride + MG_RUN - 1) / MG_RUN;
+        mg_planes_at(&v, runs * MG_RUN + most - 1, from / stride - reach(p), p->out_h, p->out_w);
+        s.plane = v.columns, s.pitch = mg_pitch(&v), s.count = 0;
+        for (int32_t c = 0; c < p->in_c; c += MG_CHANNELS) {
+            mg_widen_taps(&v, w + c, p->in_c);
+            group(dx + c, da + c, &v, &s, from, n, p);
+        }
     }
+    renorm.magnitude = (uint32_t)s.zero;
     mg_renorm_end(&renorm, dx_scale, exp);
 }

@@ -65,9 +65,9 @@ static inline int mg_wide_depthwise(const mg_conv_params *p) {
     return small && padded && pixels <= 1 << 15 && p->in_h * p->in_w * p->in_c <= 1 << 19;
 }
 
-/* What the four-channel kernels take. */
+/* What the four-channel kernels take; the gradient's, if the padding is half the kernel. */
 static inline int mg_usual_depthwise(const mg_conv_params *p) {
-    int k = p->kernel_w, square = p->kernel_h == k && (k == 3 || k == 5 || k == 7);
+    int k = p->kernel_w, square = p->kernel_h == k && (k == 3 || k == 5 || k == 7) && p->pad <= k / 2;
     return square && (p->stride == 1 || p->stride == 2) && p->in_c % 4 == 0;
 }
 

@@ -1,243 +1,109 @@
-/* What the depthwise kernels keep of a map: four channels, each a plane of int16 rows. Two neighbours in a
- * row are a word, which one SMLAD multiplies by two taps of the kernel. */
+/* What the depthwise kernels keep of a map while they work: four channels, each a plane of int16 rows, with
+ * zeros beside the map. */
 #ifndef MG_PLANES_H
 #define MG_PLANES_H
 
 #include "geometry.h"
-#include "requant.h"
-#include "simd.h"
+#include "move.h"
+#include "runs.h"
 
-enum { MG_CHANNELS = 4, MG_RUN = 4 };
+/* Stack: 2.8 KB. 3 x 66 pixels fit, or 7 x 38. */
+enum { MG_CHANNELS = 4, MG_PLANES = 1064, MG_TAPS = 7 * 6, MG_LINES = 8 };
 
-/* A word of taps is (tap k, tap k + 1). A row of them: stride 1, k = 0, 1, 2 ... taps - 2, as odd outputs
- * begin in the middle of a word; stride 2, k = 0, 2, 4 ... taps - 3, taps - 2; of a single tap, (tap, 0). */
-static inline int32_t mg_tap_words(int32_t taps, int32_t stride) {
-    return stride == 2 ? (taps + 1) / 2 : taps == 1 ? 1 : taps - 1;
-}
-
-static inline int32_t mg_first_tap(int32_t word, int32_t taps, int32_t stride) {
-    return stride == 1 ? word : 2 * word < taps - 1 ? 2 * word : taps - 2;
-}
-
-/* What becomes of sums: int8 that are clamped, the same and which ones were not, renormalised int16. */
-typedef enum { MG_TO_S8, MG_TO_S8_AND_BITS, MG_TO_S16 } mg_kind;
-
-/* Some neighbouring outputs of one channel, four at a time. */
+/* Rows base to next - 1 of the map, each `columns` (even) of four planes, as many as `capacity`; columns
+ * first to end - 1 lie inside the map, where column 0 is `from`. taps: of each channel, `words` words; pairs:
+ * which two taps a word is of, as they are numbered in the weights, or NONE. */
 typedef struct {
-    struct {
-        int32_t bias, again;
-    } start; /* of the sums */
-    struct {
-        int32_t zero, mult; /* zero: of int16, all magnitudes ORed together */
-    } scale;
-    struct {
-        int8_t *first;
-        int32_t apart; /* bytes */
-    } to;
-    struct {
-        int32_t runs, back; /* back: from behind the window to where the next four begin, in bytes */
-    } left;
-    const uint32_t *taps; /* of the first row */
-    uint32_t *bits;       /* a byte an output, shifted right by one, then bit 3 set if it was not clamped */
-} mg_run;
+    int16_t rows[MG_PLANES] __attribute__((aligned(8)));
+    uint32_t taps[MG_CHANNELS][MG_TAPS];
+    uint8_t pairs[MG_TAPS][2];
+    int32_t columns, capacity, base, next, from, first, end, words;
+} mg_planes;
 
-#if MG_DSP
+enum { MG_NO_TAP = 255 };
 
-#define MG_LDR(r, from) "ldr %[" #r "], " from " \n\t"
-#define MG_LDRD(r, s, from) "ldrd %[" #r "], %[" #s "], " from " \n\t"
-#define MG_MLA(how, sum, x, w) "smla" #how " %[" #sum "], %[" #x "], %[" #w "], %[" #sum "] \n\t"
-#define MG_DOWN "add %[x], %[x], %[pitch] \n\t"
-
-/* A row of taps by a row of pixels, for outputs a, b, c, d: words p, q of pixels, k, l, m, n of taps. */
-/* clang-format off */
-#define MG_ROW_1_1() MG_LDR(k, "[%[w]], #4") MG_LDRD(p, q, "[%[x]]") MG_MLA(bb, a, p, k)                     \
-    MG_MLA(tb, b, p, k) MG_MLA(bb, c, q, k) MG_MLA(tb, d, q, k)
-#define MG_ROW_2_1() MG_LDR(k, "[%[w]], #4") MG_LDRD(p, q, "[%[x]]") MG_MLA(d, a, p, k)                      \
-    MG_MLA(tb, b, p, k) MG_MLA(bt, b, q, k) MG_LDR(p, "[%[x], #8]") MG_MLA(d, c, q, k)                       \
-    MG_MLA(tb, d, q, k) MG_MLA(bt, d, p, k)
-#define MG_ROW_3_1(taps) MG_LDRD(k, l, taps) MG_LDRD(p, q, "[%[x]]") MG_MLA(d, a, p, k)                      \
-    MG_MLA(tb, b, p, k) MG_LDR(p, "[%[x], #8]") MG_MLA(bt, a, q, l) MG_MLA(d, b, q, l)                       \
-    MG_MLA(d, c, q, k) MG_MLA(tb, d, q, k) MG_MLA(bt, c, p, l) MG_MLA(d, d, p, l)
-#define MG_ROW_4_1() MG_LDRD(k, l, "[%[w]], #12") MG_LDRD(p, q, "[%[x]]") MG_LDR(m, "[%[w], #-4]")           \
-    MG_MLA(d, a, p, k) MG_MLA(tb, b, p, k) MG_MLA(d, a, q, m) MG_MLA(d, b, q, l) MG_MLA(d, c, q, k)          \
-    MG_MLA(tb, d, q, k) MG_LDRD(p, q, "[%[x], #8]") MG_MLA(bt, b, p, m) MG_MLA(d, c, p, m)                   \
-    MG_MLA(d, d, p, l) MG_MLA(bt, d, q, m)
-#define MG_ROW_5_1() MG_LDRD(k, l, "[%[w]], #16") MG_LDRD(p, q, "[%[x]]") MG_LDRD(m, n, "[%[w], #-8]")       \
-    MG_MLA(d, a, p, k) MG_MLA(tb, b, p, k) MG_MLA(d, a, q, m) MG_MLA(d, b, q, l) MG_MLA(d, c, q, k)          \
-    MG_MLA(tb, d, q, k) MG_LDRD(p, q, "[%[x], #8]") MG_MLA(bt, a, p, n) MG_MLA(d, b, p, n)                   \
-    MG_MLA(d, c, p, m) MG_MLA(d, d, p, l) MG_MLA(bt, c, q, n) MG_MLA(d, d, q, n)
-#define MG_ROW_7_1() MG_LDRD(k, l, "[%[w]], #24") MG_LDRD(p, q, "[%[x]]") MG_LDRD(m, n, "[%[w], #-16]")      \
-    MG_MLA(d, a, p, k) MG_MLA(tb, b, p, k) MG_MLA(d, a, q, m) MG_MLA(d, b, q, l) MG_MLA(d, c, q, k)          \
-    MG_MLA(tb, d, q, k) MG_LDRD(p, q, "[%[x], #8]") MG_MLA(d, b, p, n) MG_MLA(d, c, p, m)                    \
-    MG_MLA(d, d, p, l) MG_LDRD(k, l, "[%[w], #-8]") MG_MLA(d, a, p, k) MG_MLA(bt, a, q, l)                   \
-    MG_MLA(d, b, q, l) MG_MLA(d, c, q, k) MG_MLA(d, d, q, n) MG_LDR(p, "[%[x], #16]")                        \
-    MG_MLA(bt, c, p, l) MG_MLA(d, d, p, l)
-#define MG_ROW_3_2(taps) MG_LDRD(k, l, taps) MG_LDRD(p, q, "[%[x]]") MG_MLA(d, a, p, k)                      \
-    MG_MLA(bt, a, q, l) MG_MLA(d, b, q, k) MG_LDRD(p, q, "[%[x], #8]") MG_MLA(bt, b, p, l)                   \
-    MG_MLA(d, c, p, k) MG_MLA(bt, c, q, l) MG_MLA(d, d, q, k) MG_LDR(p, "[%[x], #16]")                       \
-    MG_MLA(bt, d, p, l)
-#define MG_ROW_5_2() MG_LDRD(k, l, "[%[w]], #12") MG_LDRD(p, q, "[%[x]]") MG_LDR(m, "[%[w], #-4]")           \
-    MG_MLA(d, a, p, k) MG_MLA(d, a, q, l) MG_MLA(d, b, q, k) MG_LDRD(p, q, "[%[x], #8]")                     \
-    MG_MLA(bt, a, p, m) MG_MLA(d, b, p, l) MG_MLA(d, c, p, k) MG_MLA(bt, b, q, m) MG_MLA(d, c, q, l)         \
-    MG_MLA(d, d, q, k) MG_LDRD(p, q, "[%[x], #16]") MG_MLA(bt, c, p, m) MG_MLA(d, d, p, l)                   \
-    MG_MLA(bt, d, q, m)
-#define MG_ROW_7_2() MG_LDRD(k, l, "[%[w]], #16") MG_LDRD(p, q, "[%[x]]") MG_LDRD(m, n, "[%[w], #-8]")       \
-    MG_MLA(d, a, p, k) MG_MLA(d, a, q, l) MG_MLA(d, b, q, k) MG_LDRD(p, q, "[%[x], #8]")                     \
-    MG_MLA(d, a, p, m) MG_MLA(d, b, p, l) MG_MLA(d, c, p, k) MG_MLA(bt, a, q, n) MG_MLA(d, b, q, m)          \
-    MG_MLA(d, c, q, l) MG_MLA(d, d, q, k) MG_LDRD(p, q, "[%[x], #16]") MG_MLA(bt, b, p, n)                   \
-    MG_MLA(d, c, p, m) MG_MLA(d, d, p, l) MG_MLA(bt, c, q, n) MG_MLA(d, d, q, m)                             \
-    MG_LDR(p, "[%[x], #24]") MG_MLA(bt, d, p, n)
-/* clang-format on */
-
-/* All rows of a window; of three rows `end` says which ones: bit 0, not the first; bit 1, not the last. */
-#define MG_WINDOW(row) MG_LDR(w, "%[taps]") "2: \n\t" row() MG_DOWN "cmp %[w], %[end] \n\t bne 2b \n\t"
-#define MG_WINDOW_OF_3(row)                                                                                  \
-    "lsls %[k], %[end], #31 \n\t bmi 2f \n\t" row("[%[w]]") MG_DOWN "2: \n\t" row("[%[w], #8]") MG_DOWN      \
-        "bcs 3f \n\t" row("[%[w], #16]") MG_DOWN "3: \n\t"
-
-/* Scale sum s to k * s / 2^32, rounded half up, plus l. */
-#define MG_SCALE(s) "smmlar %[" #s "], %[" #s "], %[k], %[l] \n\t"
-#define MG_CLAMP(s) "ssat %[" #s "], #8, %[" #s "] \n\t"
-#define MG_PUT_S8                                                                                            \
-    MG_LDRD(l, k, "%[scale]")                                                                                \
-    MG_SCALE(a)                                                                                              \
-    MG_SCALE(b)                                                                                              \
-    MG_LDRD(p, q, "%[to]")                                                                                   \
-    MG_SCALE(c)                                                                                              \
-    MG_SCALE(d) MG_CLAMP(a) MG_CLAMP(b) MG_CLAMP(c)                                                          \
-        MG_CLAMP(d) "strb %[a], [%[p]] \n\t strb %[b], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"  \
-                    "strb %[c], [%[p]] \n\t strb %[d], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"  \
-                    "str %[p], %[to] \n\t"
-#define MG_PUT_ONE(s, flag)                                                                                  \
-    "ssat %[k], #8, %[" #s "] \n\t strb %[k], [%[p]] \n\t add %[p], %[p], %[q] \n\t"                         \
-    "cmp %[k], %[" #s "] \n\t it eq \n\t orreq %[l], %[l], #" #flag " \n\t"
-#define MG_PUT_S8_AND_BITS                                                                                   \
-    MG_LDRD(l, k, "%[scale]")                                                                                \
-    MG_SCALE(a)                                                                                              \
-    MG_SCALE(b)                                                                                              \
-    MG_LDRD(p, q, "%[to]")                                                                                   \
-    MG_SCALE(c)                                                                                              \
-    MG_SCALE(d) MG_LDR(m, "%[bits]") MG_LDR(l, "[%[m]]") "lsr %[l], %[l], #1 \n\t" MG_PUT_ONE(a, 0x8)        \
-        MG_PUT_ONE(b, 0x800) MG_PUT_ONE(c, 0x80000)                                                          \
-            MG_PUT_ONE(d, 0x8000000) "str %[l], [%[m]], #4 \n\t str %[m], %[bits] \n\t str %[p], %[to] \n\t"
-
-#define MG_RUNS(window, put)                                                                                 \
-    __asm__ volatile("1: \n\t" MG_LDRD(a, b, "%[start]") MG_LDRD(c, d, "%[start]") window put MG_LDRD(       \
-                         l, k, "%[left]") "sub %[x], %[x], %[k] \n\t subs %[l], %[l], #1 \n\t"               \
-                                          "str %[l], %[left] \n\t bne 1b"                                    \
-                     : [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d), [p] "=&r"(p), [q] "=&r"(q),   \
-                       [k] "=&r"(k), [l] "=&r"(l), [m] "=&r"(m), [n] "=&r"(n), [x] "+&r"(x), [w] "+&r"(w),   \
-                       [scale] "+m"(r->scale), [to] "+m"(r->to), [left] "+m"(r->left), [bits] "+m"(r->bits)  \
-                     : [pitch] "r"(pitch), [end] "r"(end), [start] "m"(r->start), [taps] "m"(r->taps)        \
-                     : "cc", "memory")
-
-#define MG_MAGNITUDE(s) "eor %[m], %[" #s "], %[" #s "], asr #31 \n\t orr %[l], %[l], %[m] \n\t"
-#define MG_RENORM(s) "smmulr %[" #s "], %[" #s "], %[k] \n\t"
-#define MG_CLIP(s) "ssat %[" #s "], #15, %[" #s "] \n\t"
-#define MG_PUT_S16                                                                                           \
-    MG_LDRD(l, k, "%[scale]")                                                                                \
-    MG_RENORM(a)                                                                                             \
-    MG_RENORM(b)                                                                                             \
-    MG_LDRD(p, q, "%[to]")                                                                                   \
-    MG_RENORM(c)                                                                                             \
-    MG_RENORM(d) MG_MAGNITUDE(a) MG_MAGNITUDE(b) MG_MAGNITUDE(c) MG_MAGNITUDE(d) MG_CLIP(a) MG_CLIP(b)       \
-        MG_CLIP(c) MG_CLIP(                                                                                  \
-            d) "str %[l], %[scale] \n\t"                                                                     \
-               "strh %[a], [%[p]] \n\t strh %[b], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"       \
-               "strh %[c], [%[p]] \n\t strh %[d], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"       \
-               "str %[p], %[to] \n\t"
-
-#define MG_RUNS_OF(window)                                                                                   \
-    if (kind == MG_TO_S8)                                                                                    \
-        MG_RUNS(window, MG_PUT_S8);                                                                          \
-    else if (kind == MG_TO_S8_AND_BITS)                                                                      \
-        MG_RUNS(window, MG_PUT_S8_AND_BITS);                                                                 \
-    else                                                                                                     \
-        MG_RUNS(window, MG_PUT_S16)
-
-#else
-
-MG_INLINE int32_t mg_tap(const uint32_t *w, int k, const int taps, const int stride) {
-    if (taps > 1 && k == taps - 1)
-        return mg_top(w[mg_tap_words(taps, stride) - 1]);
-    return stride == 1 ? mg_bottom(w[k]) : k % 2 ? mg_top(w[k / 2]) : mg_bottom(w[k / 2]);
+/* Bytes from a row to the next. */
+static inline int32_t mg_pitch(const mg_planes *v) {
+    return MG_CHANNELS * v->columns * (int32_t)sizeof *v->rows;
 }
 
-/* Output i of four. */
-static inline void mg_put(mg_run *r, int i, int32_t sum, const mg_kind kind) {
-    if (kind == MG_TO_S16) {
-        mg_renorm renorm = {.mult = r->scale.mult, .magnitude = (uint32_t)r->scale.zero};
-        const int16_t q = mg_renorm_one(&renorm, sum);
-        memcpy(r->to.first, &q, sizeof q);
-        r->scale.zero = (int32_t)renorm.magnitude;
-    } else {
-        const int32_t t = mg_smmlar(sum, r->scale.mult, r->scale.zero), q = mg_ssat8(t);
-        *r->to.first = (int8_t)q;
-        if (kind == MG_TO_S8_AND_BITS)
-            *r->bits = (i ? *r->bits : *r->bits >> 1) | (t == q ? UINT32_C(8) << 8 * i : 0);
+/* The row, even if it is not there. */
+static inline int16_t *mg_row_at(mg_planes *v, int32_t row) {
+    return v->rows + (row - v->base) * MG_CHANNELS * v->columns;
+}
+
+/* The most columns of which `rows` rows fit. */
+static inline int32_t mg_most_columns(int32_t rows) {
+    return MG_PLANES / MG_CHANNELS / rows & ~1;
+}
+
+/* Columns `from` on of a map of so many rows and columns. */
+static inline void mg_planes_at(mg_planes *v, int32_t columns, int32_t from, int32_t height, int32_t width) {
+    v->columns = (columns + 1) & ~1, v->from = from;
+    v->capacity = mg_min(MG_PLANES / MG_CHANNELS / v->columns, height);
+    v->first = from < 0 ? -from : 0, v->end = mg_min(width - from, v->columns);
+    for (int32_t i = 0; i < MG_CHANNELS * v->capacity; i++) {
+        int16_t *row = v->rows + i * v->columns;
+        for (int32_t k = 0; k < v->first; k++)
+            row[k] = 0;
+        for (int32_t k = v->end; k < v->columns; k++)
+            row[k] = 0;
     }
-    r->to.first += r->to.apart;
 }
 
-#endif
+/* Forget the rows before `first`. */
+static inline void mg_planes_from(mg_planes *v, int32_t first) {
+    if (first > v->base) {
+        mg_move_down((int8_t *)v->rows, (int8_t *)mg_row_at(v, first), (v->next - first) * mg_pitch(v));
+        v->base = first;
+    }
+}
 
-/* All runs; x: the first row inside the map, rows `pitch` bytes apart; rows: which of the window's rows meet
- * the map, at least one; of three, not only the first or the last. x and all words of taps lie at multiples
- * of four. Knows 3, 5 and 7 taps a row, at stride 1 also 1, 2 and 4. r: a local variable of the caller. */
-MG_INLINE void mg_runs(mg_run *r, const int16_t *x, mg_taps rows, int32_t pitch, const int taps,
-                       const int stride, const mg_kind kind) {
-    const int32_t count = rows.last - rows.first;
-    r->left.back = count * pitch - 2 * MG_RUN * stride;
-#if MG_DSP
-    const uint32_t *w = r->taps, *end;
-    uint32_t a, b, c, d, p, q, k, l, m, n;
-    if (taps == 3) {
-        end = (const uint32_t *)(uintptr_t)((rows.first > 0) | (rows.last < 3) << 1);
-        if (stride == 1) {
-            MG_RUNS_OF(MG_WINDOW_OF_3(MG_ROW_3_1));
-        } else {
-            MG_RUNS_OF(MG_WINDOW_OF_3(MG_ROW_3_2));
+/* The taps of four channels; w: [tap][channel], c channels. */
+static inline void mg_widen_taps(mg_planes *v, const int8_t *w, int32_t c) {
+    uint32_t *to = v->taps[0];
+    const uint32_t *const end = to + v->words;
+    for (const uint8_t *pair = v->pairs[0]; to < end; to++, pair += 2) {
+        const uint32_t a = pair[0] == MG_NO_TAP ? 0 : mg_load32(w + pair[0] * c);
+        const uint32_t b = pair[1] == MG_NO_TAP ? 0 : mg_load32(w + pair[1] * c);
+        const uint32_t a02 = mg_sxtb16(a), a13 = mg_sxtb16_ror8(a), b02 = mg_sxtb16(b),
+                       b13 = mg_sxtb16_ror8(b);
+        to[0] = mg_pkhbt(a02, b02), to[MG_TAPS] = mg_pkhbt(a13, b13);
+        to[2 * MG_TAPS] = mg_pkhtb(b02, a02), to[3 * MG_TAPS] = mg_pkhtb(b13, a13);
+    }
+}
+
+/* Some lines of four channels. x: of the first channel, row 0 of the map would be here; to: the first
+ * channel's outputs, `step` bytes before the next one's; beyond: bytes from behind a line's outputs to the
+ * next line's; bits: or NULL; zero: see mg_run. */
+typedef struct {
+    mg_line lines[MG_LINES];
+    int32_t count, runs, pitch, plane, apart, step, beyond, zero;
+    const int16_t *x;
+    const uint32_t *taps;
+    int8_t *to;
+    uint32_t *bits;
+    const int32_t *bias, *mult;
+} mg_lines;
+
+/* Returns `zero`, which int16 change. */
+MG_INLINE int32_t mg_lines_of(const mg_lines *s, const int taps, const int stride, const int three,
+                              const mg_kind kind) {
+    const int32_t runs = s->runs, pitch = s->pitch;
+    mg_run r;
+    r.scale.zero = s->zero, r.to.apart = s->apart;
+    for (int32_t k = 0; k < MG_CHANNELS; k++) {
+        const mg_line *line = s->lines, *end = line + s->count;
+        const int16_t *x = s->x + k * s->plane;
+        const int32_t beyond = s->beyond;
+        r.start.bias = r.start.again = s->bias[k], r.scale.mult = s->mult[k];
+        r.to.first = s->to + k * s->step, r.taps = s->taps + k * MG_TAPS, r.bits = s->bits;
+        for (; line < end; line++, r.to.first += beyond) {
+            r.left.runs = runs;
+            mg_runs(&r, x, *line, pitch, taps, stride, three, kind);
         }
-        return;
     }
-    r->taps += rows.first * mg_tap_words(taps, stride);
-    end = r->taps + count * mg_tap_words(taps, stride);
-    if (stride == 2 && taps == 5) {
-        MG_RUNS_OF(MG_WINDOW(MG_ROW_5_2));
-    } else if (stride == 2) {
-        MG_RUNS_OF(MG_WINDOW(MG_ROW_7_2));
-    } else if (taps == 1) {
-        MG_RUNS_OF(MG_WINDOW(MG_ROW_1_1));
-    } else if (taps == 2) {
-        MG_RUNS_OF(MG_WINDOW(MG_ROW_2_1));
-    } else if (taps == 4) {
-        MG_RUNS_OF(MG_WINDOW(MG_ROW_4_1));
-    } else if (taps == 5) {
-        MG_RUNS_OF(MG_WINDOW(MG_ROW_5_1));
-    } else {
-        MG_RUNS_OF(MG_WINDOW(MG_ROW_7_1));
-    }
-#else
-    for (; r->left.runs; r->left.runs--, x += MG_RUN * stride, r->bits += kind == MG_TO_S8_AND_BITS)
-        for (int i = 0; i < MG_RUN; i++) {
-            int32_t sum = r->start.bias;
-            for (int32_t y = 0; y < count; y++)
-                for (int k = 0; k < taps; k++)
-                    sum = mg_wrap_add(sum, x[y * pitch / 2 + i * stride + k] *
-                                               mg_tap(r->taps + (rows.first + y) * mg_tap_words(taps, stride),
-                                                      k, taps, stride));
-            mg_put(r, i, sum, kind);
-        }
-#endif
-}
-
-/* Two pixels of four channels to a word of each plane, `plane` int16 apart. */
-static inline void mg_put_words(int16_t *to, int32_t plane, uint32_t p02, uint32_t p13, uint32_t q02,
-                                uint32_t q13) {
-    mg_store32(to, mg_pkhbt(p02, q02));
-    mg_store32(to + plane, mg_pkhbt(p13, q13));
-    mg_store32(to + 2 * plane, mg_pkhtb(q02, p02));
-    mg_store32(to + 3 * plane, mg_pkhtb(q13, p13));
+    return r.scale.zero;
 }
 
 #endif

@@ -114,6 +114,56 @@ class Layer:
         return Kernel(f"dW + update {self}", "conv2d_dw_sgd", ins, attrs, values, (), peers)
 
 
+@dataclass(frozen=True)
+class Depthwise:
+    """A depthwise convolution: input pixels on a side, channels, kernel, stride."""
+
+    size: int
+    c: int
+    kernel: int
+    stride: int = 1
+
+    @property
+    def _ends(self) -> tuple[Shape, Shape]:
+        """Maps before and after."""
+        out = (self.size + 2 * (self.kernel // 2) - self.kernel) // self.stride + 1
+        return (self.size, self.size, self.c), (out, out, self.c)
+
+    @property
+    def _about(self) -> dict[str, Any]:
+        return {"stride": self.stride, "pad": self.kernel // 2}
+
+    def __str__(self) -> str:
+        return f"dw {self.kernel}x{self.kernel} s{self.stride} {self.size}x{self.size} {self.c}"
+
+    def forward(self, *peers: float | None, mask: bool = False) -> Kernel:
+        ins = self._ends[0], (self.kernel, self.kernel, self.c), (self.c,), (self.c,)
+        attrs = self._about | {"zero_in": -3, "zero_out": 4, "shift": 0}
+        drop, label = () if mask else ("mask",), f"{self}{' + mask' if mask else ''}"
+        return Kernel(label, "depthwise_conv2d", ins, attrs, {}, drop, peers)
+
+    def both(self, *peers: float | None) -> list[Kernel]:
+        return [self.forward(*peers), self.forward(mask=True)]
+
+    def dx(self, *peers: float | None) -> Kernel:
+        ins: tuple[Shape, ...] = (self._ends[1], (self.kernel, self.kernel, self.c), (4,), (4,))
+        attrs = self._about | {"in_shape": (self.size, self.size), "offset": -2}
+        values = {"da_scale": STATE, "dx_scale": STATE}
+        return Kernel(f"dX {self}", "depthwise_conv2d_dx", ins, attrs, values, (), peers)
+
+    def dw(self, *peers: float | None) -> Kernel:
+        attrs = self._about | {"zero_in": -3, "kernel": (self.kernel, self.kernel)}
+        return Kernel(f"dW {self}", "depthwise_conv2d_dw", self._ends[::-1], attrs, {}, (), peers)
+
+
+def _each(op: str, *ins: Shape, peers: Peers = (), **rest: Any) -> Kernel:
+    """Counted by elements of the first operand; STATE for every scale."""
+    scales = {a.name: STATE for a in ops.get(op).ins if a.scale}
+    label = f"{op} {'x'.join(map(str, ins[0]))}, an element"
+    attrs, values = rest.get("attrs", {}), scales | rest.get("values", {})
+    return Kernel(label, op, ins, attrs, values, (), peers, prod(ins[0]))
+
+
 def _head(op: str, *ins: Shape, **rest: Any) -> Kernel:
     return Kernel(f"fc {op} 160->10", op, ins, {"zero": -3, "scale": 0.02}, **rest)
 
@@ -145,4 +195,37 @@ MATRIX = [
     Layer(4, 96, 384).dw(None, 4.15, None),
     Layer(4, 384, 96).dw(None, 4.12, None),
 ]
-CASES = [*MATRIX]
+DEPTHWISE = [
+    *Depthwise(32, 48, 3).both(8.66, 6.26, 2.5),
+    *Depthwise(8, 192, 3).both(),
+    *Depthwise(4, 576, 3).both(7.61, 8.44, None),
+    *Depthwise(64, 32, 3, 2).both(8.84, 7.47, 3.2),
+    *Depthwise(8, 160, 5).both(8.50, 4.47, 2.0),
+    *Depthwise(4, 384, 5).both(),
+    *Depthwise(8, 160, 7).both(7.46, 3.53, 1.7),
+    *Depthwise(32, 48, 7, 2).both(8.53, 4.08, 2.0),
+    *Depthwise(8, 240, 7, 2).both(),
+    Depthwise(8, 192, 3).dx(None, 3.39, 2.5),
+    Depthwise(4, 576, 3).dx(None, 4.04, 2.5),
+    Depthwise(16, 120, 3, 2).dx(None, 10.95, 3.5),
+    Depthwise(4, 384, 5).dx(None, 3.01, None),
+    Depthwise(8, 160, 7).dx(None, 2.46, None),
+    Depthwise(8, 240, 7, 2).dx(None, 9.54, 2.5),
+    Depthwise(32, 48, 7, 2).dx(None, 8.71, None),
+    Depthwise(8, 192, 3).dw(None, None, 3.0),
+    Depthwise(8, 160, 5).dw(None, None, 3.0),
+    Depthwise(8, 160, 7).dw(None, None, 3.0),
+]
+_ADD = {"m1": 20000, "m2": -16000, "c": 1 << 20, "sh": 15}
+_POOL = {"mult": 1 << 27, "shift": 1, "zero_in": -128, "zero_out": 5}
+_RATES = {"coef": (1000.0,) * 576, "lr": (0.01,)}
+ELEMENTWISE = [
+    _each("add", (8, 8, 48), (8, 8, 48), attrs=_ADD, peers=(81.2, 75.0, 12)),
+    _each("avgpool", (4, 4, 160), attrs=_POOL, peers=(7.0, 11.42, None)),
+    _each("clamp_dx", (8, 8, 192), (8, 8, 192), (192,)),
+    _each("conv2d_db", (8, 8, 192)),
+    _each("scale_dx", (8, 8, 48), attrs={"m": 1 << 30}),
+    _each("sum_dx", (8, 8, 48), (8, 8, 48), (4,), (4,), (4,), attrs={"offset_a": 1, "offset_b": -3}),
+    _each("sgd_bias", *[(576,)] * 4, (4,), (1,), attrs={"offset": -4}, values=_RATES),
+]
+CASES = [*MATRIX, *DEPTHWISE, *ELEMENTWISE]

@@ -1,0 +1,292 @@
+/* Depthwise sums: four neighbouring outputs of one channel at a time. Pixels lie in rows of int16; two
+ * neighbours are a word, which one SMLAD multiplies by two taps of the kernel. */
+#ifndef MG_RUNS_H
+#define MG_RUNS_H
+
+#include "requant.h"
+#include "simd.h"
+
+enum { MG_RUN = 4 };
+
+/* A word of taps is (tap k, tap k + 1). A row of them: stride 1, k = 0, 1, 2 ... taps - 2, as odd outputs
+ * begin in the middle of a word; stride 2, k = 0, 2, 4 ... taps - 3, taps - 2; of a single tap, (tap, 0). */
+static inline int32_t mg_tap_words(int32_t taps, int32_t stride) {
+    return stride == 2 ? (taps + 1) / 2 : taps == 1 ? 1 : taps - 1;
+}
+
+static inline int32_t mg_first_tap(int32_t word, int32_t taps, int32_t stride) {
+    return stride == 1 ? word : 2 * word < taps - 1 ? 2 * word : taps - 2;
+}
+
+/* What becomes of sums: int8 that are clamped, the same and which ones were not, renormalised int16. */
+typedef enum { MG_TO_S8, MG_TO_S8_AND_BITS, MG_TO_S16 } mg_kind;
+
+/* Some neighbouring outputs of one channel, four at a time. */
+typedef struct {
+    struct {
+        int32_t bias, again;
+    } start; /* of the sums */
+    struct {
+        int32_t zero, mult; /* zero: of int16, all magnitudes ORed together */
+    } scale;
+    struct {
+        int8_t *first;
+        int32_t apart; /* bytes */
+    } to;
+    struct {
+        int32_t runs, back; /* back: from behind the window to where the next four begin, in bytes */
+    } left;
+    const uint32_t *taps; /* of the first row */
+    uint32_t *bits;       /* a byte an output, shifted right by one, then bit 3 set if it was not clamped */
+} mg_run;
+
+#if MG_DSP
+
+#define MG_LDR(r, from) "ldr %[" #r "], " from " \n\t"
+#define MG_LDRD(r, s, from) "ldrd %[" #r "], %[" #s "], " from " \n\t"
+#define MG_MLA(how, sum, x, w) "smla" #how " %[" #sum "], %[" #x "], %[" #w "], %[" #sum "] \n\t"
+#define MG_DOWN "add %[x], %[x], %[pitch] \n\t"
+
+/* A row of taps by a row of pixels, for outputs a, b, c, d: words p, q of pixels, k, l, m, n of taps. */
+/* clang-format off */
+#define MG_ROW_1_1() MG_LDR(k, "[%[w]], #4") MG_LDRD(p, q, "[%[x]]") MG_MLA(bb, a, p, k)                     \
+    MG_MLA(tb, b, p, k) MG_MLA(bb, c, q, k) MG_MLA(tb, d, q, k)
+#define MG_ROW_2_1() MG_LDR(k, "[%[w]], #4") MG_LDRD(p, q, "[%[x]]") MG_MLA(d, a, p, k)                      \
+    MG_MLA(tb, b, p, k) MG_MLA(bt, b, q, k) MG_LDR(p, "[%[x], #8]") MG_MLA(d, c, q, k)                       \
+    MG_MLA(tb, d, q, k) MG_MLA(bt, d, p, k)
+#define MG_ROW_3_1(taps) MG_LDRD(k, l, taps) MG_LDRD(p, q, "[%[x]]") MG_MLA(d, a, p, k)                      \
+    MG_MLA(tb, b, p, k) MG_LDR(p, "[%[x], #8]") MG_MLA(bt, a, q, l) MG_MLA(d, b, q, l)                       \
+    MG_MLA(d, c, q, k) MG_MLA(tb, d, q, k) MG_MLA(bt, c, p, l) MG_MLA(d, d, p, l)
+#define MG_ROW_3_1_NEXT() MG_ROW_3_1("[%[w]], #8")
+#define MG_ROW_4_1() MG_LDRD(k, l, "[%[w]], #12") MG_LDRD(p, q, "[%[x]]") MG_LDR(m, "[%[w], #-4]")           \
+    MG_MLA(d, a, p, k) MG_MLA(tb, b, p, k) MG_MLA(d, a, q, m) MG_MLA(d, b, q, l) MG_MLA(d, c, q, k)          \
+    MG_MLA(tb, d, q, k) MG_LDRD(p, q, "[%[x], #8]") MG_MLA(bt, b, p, m) MG_MLA(d, c, p, m)                   \
+    MG_MLA(d, d, p, l) MG_MLA(bt, d, q, m)
+#define MG_ROW_5_1() MG_LDRD(k, l, "[%[w]], #16") MG_LDRD(p, q, "[%[x]]") MG_LDRD(m, n, "[%[w], #-8]")       \
+    MG_MLA(d, a, p, k) MG_MLA(tb, b, p, k) MG_MLA(d, a, q, m) MG_MLA(d, b, q, l) MG_MLA(d, c, q, k)          \
+    MG_MLA(tb, d, q, k) MG_LDRD(p, q, "[%[x], #8]") MG_MLA(bt, a, p, n) MG_MLA(d, b, p, n)                   \
+    MG_MLA(d, c, p, m) MG_MLA(d, d, p, l) MG_MLA(bt, c, q, n) MG_MLA(d, d, q, n)
+#define MG_ROW_7_1() MG_LDRD(k, l, "[%[w]], #24") MG_LDRD(p, q, "[%[x]]") MG_LDRD(m, n, "[%[w], #-16]")      \
+    MG_MLA(d, a, p, k) MG_MLA(tb, b, p, k) MG_MLA(d, a, q, m) MG_MLA(d, b, q, l) MG_MLA(d, c, q, k)          \
+    MG_MLA(tb, d, q, k) MG_LDRD(p, q, "[%[x], #8]") MG_MLA(d, b, p, n) MG_MLA(d, c, p, m)                    \
+    MG_MLA(d, d, p, l) MG_LDRD(k, l, "[%[w], #-8]") MG_MLA(d, a, p, k) MG_MLA(bt, a, q, l)                   \
+    MG_MLA(d, b, q, l) MG_MLA(d, c, q, k) MG_MLA(d, d, q, n) MG_LDR(p, "[%[x], #16]")                        \
+    MG_MLA(bt, c, p, l) MG_MLA(d, d, p, l)
+#define MG_ROW_3_2(taps) MG_LDRD(k, l, taps) MG_LDRD(p, q, "[%[x]]") MG_MLA(d, a, p, k)                      \
+    MG_MLA(bt, a, q, l) MG_MLA(d, b, q, k) MG_LDRD(p, q, "[%[x], #8]") MG_MLA(bt, b, p, l)                   \
+    MG_MLA(d, c, p, k) MG_MLA(bt, c, q, l) MG_MLA(d, d, q, k) MG_LDR(p, "[%[x], #16]")                       \
+    MG_MLA(bt, d, p, l)
+#define MG_ROW_5_2() MG_LDRD(k, l, "[%[w]], #12") MG_LDRD(p, q, "[%[x]]") MG_LDR(m, "[%[w], #-4]")           \
+    MG_MLA(d, a, p, k) MG_MLA(d, a, q, l) MG_MLA(d, b, q, k) MG_LDRD(p, q, "[%[x], #8]")                     \
+    MG_MLA(bt, a, p, m) MG_MLA(d, b, p, l) MG_MLA(d, c, p, k) MG_MLA(bt, b, q, m) MG_MLA(d, c, q, l)         \
+    MG_MLA(d, d, q, k) MG_LDRD(p, q, "[%[x], #16]") MG_MLA(bt, c, p, m) MG_MLA(d, d, p, l)                   \
+    MG_MLA(bt, d, q, m)
+#define MG_ROW_7_2() MG_LDRD(k, l, "[%[w]], #16") MG_LDRD(p, q, "[%[x]]") MG_LDRD(m, n, "[%[w], #-8]")       \
+    MG_MLA(d, a, p, k) MG_MLA(d, a, q, l) MG_MLA(d, b, q, k) MG_LDRD(p, q, "[%[x], #8]")                     \
+    MG_MLA(d, a, p, m) MG_MLA(d, b, p, l) MG_MLA(d, c, p, k) MG_MLA(bt, a, q, n) MG_MLA(d, b, q, m)          \
+    MG_MLA(d, c, q, l) MG_MLA(d, d, q, k) MG_LDRD(p, q, "[%[x], #16]") MG_MLA(bt, b, p, n)                   \
+    MG_MLA(d, c, p, m) MG_MLA(d, d, p, l) MG_MLA(bt, c, q, n) MG_MLA(d, d, q, m)                             \
+    MG_LDR(p, "[%[x], #24]") MG_MLA(bt, d, p, n)
+/* clang-format on */
+
+/* All rows of a window; of the three rows that lie at one place, `end` says which ones: bit 0, not the first;
+ * bit 1, not the last. */
+#define MG_WINDOW(row) MG_LDR(w, "%[taps]") "2: \n\t" row() MG_DOWN "cmp %[w], %[end] \n\t bne 2b \n\t"
+#define MG_WINDOW_OF_3(row)                                                                                  \
+    "lsls %[k], %[end], #31 \n\t bmi 2f \n\t" row("[%[w]]") MG_DOWN "2: \n\t" row("[%[w], #8]") MG_DOWN      \
+        "bcs 3f \n\t" row("[%[w], #16]") MG_DOWN "3: \n\t"
+
+/* Scale sum s to k * s / 2^32, rounded half up, plus l. */
+#define MG_SCALE(s) "smmlar %[" #s "], %[" #s "], %[k], %[l] \n\t"
+#define MG_CLAMP(s) "ssat %[" #s "], #8, %[" #s "] \n\t"
+#define MG_PUT_S8                                                                                            \
+    MG_LDRD(l, k, "%[scale]")                                                                                \
+    MG_SCALE(a)                                                                                              \
+    MG_SCALE(b)                                                                                              \
+    MG_LDRD(p, q, "%[to]")                                                                                   \
+    MG_SCALE(c)                                                                                              \
+    MG_SCALE(d)                                                                                              \
+    MG_CLAMP(a)                                                                                              \
+    MG_CLAMP(b)                                                                                              \
+    MG_CLAMP(c)                                                                                              \
+    MG_CLAMP(d)                                                                                              \
+    "strb %[a], [%[p]] \n\t strb %[b], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"                  \
+    "strb %[c], [%[p]] \n\t strb %[d], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"                  \
+    "str %[p], %[to] \n\t"
+#define MG_PUT_ONE(s, flag, place)                                                                           \
+    "ssat %[k], #8, %[" #s "] \n\t strb %[k], " place " \n\t"                                                \
+    "cmp %[k], %[" #s "] \n\t it eq \n\t orreq %[l], %[l], #" #flag " \n\t"
+#define MG_TWICE "add %[p], %[p], %[q], lsl #1 \n\t"
+#define MG_PUT_S8_AND_BITS                                                                                   \
+    MG_LDRD(l, k, "%[scale]")                                                                                \
+    MG_SCALE(a)                                                                                              \
+    MG_SCALE(b)                                                                                              \
+    MG_LDRD(p, q, "%[to]")                                                                                   \
+    MG_SCALE(c)                                                                                              \
+    MG_SCALE(d)                                                                                              \
+    MG_LDR(m, "%[bits]")                                                                                     \
+    MG_LDR(l, "[%[m]]")                                                                                      \
+    "lsr %[l], %[l], #1 \n\t" MG_PUT_ONE(a, 0x8, "[%[p]]") MG_PUT_ONE(b, 0x800, "[%[p], %[q]]") MG_TWICE     \
+    MG_PUT_ONE(c, 0x80000, "[%[p]]") MG_PUT_ONE(d, 0x8000000, "[%[p], %[q]]") MG_TWICE                       \
+        "str %[l], [%[m]], #4 \n\t str %[m], %[bits] \n\t str %[p], %[to] \n\t"
+
+#define MG_RUNS(window, put)                                                                                 \
+    __asm__ volatile("1: \n\t" MG_LDRD(a, b, "%[start]") MG_LDRD(c, d, "%[start]") window put MG_LDRD(       \
+                         l, k, "%[left]") "sub %[x], %[x], %[k] \n\t subs %[l], %[l], #1 \n\t"               \
+                                          "str %[l], %[left] \n\t bne 1b"                                    \
+                     : [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d), [p] "=&r"(p), [q] "=&r"(q),   \
+                       [k] "=&r"(k), [l] "=&r"(l), [m] "=&r"(m), [n] "=&r"(n), [x] "+&r"(x), [w] "+&r"(w),   \
+                       [scale] "+m"(r->scale), [to] "+m"(r->to), [left] "+m"(r->left), [bits] "+m"(r->bits)  \
+                     : [pitch] "r"(pitch), [end] "r"(end), [start] "m"(r->start), [taps] "m"(r->taps)        \
+                     : "cc", "memory")
+
+#define MG_MAGNITUDE(s) "eor %[m], %[" #s "], %[" #s "], asr #31 \n\t orr %[l], %[l], %[m] \n\t"
+#define MG_RENORM(s) "smmulr %[" #s "], %[" #s "], %[k] \n\t"
+#define MG_CLIP(s) "ssat %[" #s "], #15, %[" #s "] \n\t"
+#define MG_PUT_S16                                                                                           \
+    MG_LDRD(l, k, "%[scale]")                                                                                \
+    MG_RENORM(a)                                                                                             \
+    MG_RENORM(b)                                                                                             \
+    MG_LDRD(p, q, "%[to]")                                                                                   \
+    MG_RENORM(c)                                                                                             \
+    MG_RENORM(d)                                                                                             \
+    MG_MAGNITUDE(a)                                                                                          \
+    MG_MAGNITUDE(b)                                                                                          \
+    MG_MAGNITUDE(c)                                                                                          \
+    MG_MAGNITUDE(d) MG_CLIP(a) MG_CLIP(b) MG_CLIP(c)                                                         \
+        MG_CLIP(d) "str %[l], %[scale] \n\t"                                                                 \
+                   "strh %[a], [%[p]] \n\t strh %[b], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"   \
+                   "strh %[c], [%[p]] \n\t strh %[d], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"   \
+                   "str %[p], %[to] \n\t"
+
+/* The same for a window of 3 x 3 without masks, whose registers hold more: `end` counts the runs above its
+ * two bits. */
+#define MG_RUNS_3X3(row)                                                                                     \
+    __asm__ volatile(                                                                                        \
+        MG_LDRD(m, n, "%[to]") "1: \n\t" MG_LDRD(a, b, "%[start]") MG_LDRD(c, d, "%[start]") MG_WINDOW_OF_3( \
+            row) MG_LDRD(l, k, "%[scale]") MG_SCALE(a) MG_SCALE(b) MG_SCALE(c) MG_SCALE(d) MG_CLAMP(a)       \
+            MG_CLAMP(b) MG_CLAMP(c) MG_CLAMP(                                                                \
+                d) "strb %[a], [%[m]] \n\t strb %[b], [%[m], %[n]] \n\t add %[m], %[m], %[n], lsl #1 \n\t"   \
+                   "strb %[c], [%[m]] \n\t strb %[d], [%[m], %[n]] \n\t add %[m], %[m], %[n], lsl #1 \n\t"   \
+                   "ldr %[k], %[back] \n\t sub %[x], %[x], %[k] \n\t subs %[end], %[end], #4 \n\t"           \
+                   "bpl 1b \n\t str %[m], %[to]"                                                             \
+        : [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d), [p] "=&r"(p), [q] "=&r"(q), [k] "=&r"(k),  \
+          [l] "=&r"(l), [m] "=&r"(m), [n] "=&r"(n), [x] "+&r"(x), [end] "+&r"(end), [to] "+m"(r->to)         \
+        : [w] "r"(w), [pitch] "r"(pitch), [start] "m"(r->start), [scale] "m"(r->scale),                      \
+          [back] "m"(r->left.back)                                                                           \
+        : "cc", "memory")
+
+#define MG_RUNS_OF(window)                                                                                   \
+    if (kind == MG_TO_S8)                                                                                    \
+        MG_RUNS(window, MG_PUT_S8);                                                                          \
+    else if (kind == MG_TO_S8_AND_BITS)                                                                      \
+        MG_RUNS(window, MG_PUT_S8_AND_BITS);                                                                 \
+    else                                                                                                     \
+        MG_RUNS(window, MG_PUT_S16)
+
+#else
+
+MG_INLINE int32_t mg_tap(const uint32_t *w, int k, const int taps, const int stride) {
+    if (taps > 1 && k == taps - 1)
+        return mg_top(w[mg_tap_words(taps, stride) - 1]);
+    return stride == 1 ? mg_bottom(w[k]) : k % 2 ? mg_top(w[k / 2]) : mg_bottom(w[k / 2]);
+}
+
+/* Output i of four. */
+static inline void mg_put(mg_run *r, int i, int32_t sum, const mg_kind kind) {
+    if (kind == MG_TO_S16) {
+        mg_renorm renorm = {.mult = r->scale.mult, .magnitude = (uint32_t)r->scale.zero};
+        const int16_t q = mg_renorm_one(&renorm, sum);
+        memcpy(r->to.first, &q, sizeof q);
+        r->scale.zero = (int32_t)renorm.magnitude;
+    } else {
+        const int32_t t = mg_smmlar(sum, r->scale.mult, r->scale.zero), q = mg_ssat8(t);
+        *r->to.first = (int8_t)q;
+        if (kind == MG_TO_S8_AND_BITS)
+            *r->bits = (i ? *r->bits : *r->bits >> 1) | (t == q ? UINT32_C(8) << 8 * i : 0);
+        r->bits += kind == MG_TO_S8_AND_BITS && i == MG_RUN - 1;
+    }
+    r->to.first += r->to.apart;
+}
+
+#endif
+
+/* One line of outputs, in bytes: where the first row of its first window lies, where its taps begin and end
+ * (of three rows: which of them are not met, see above), and what `back` is. */
+typedef struct {
+    int32_t x, taps, end, back;
+} mg_line;
+
+/* Window rows at to at + height - 1 of a map of so many rows, `pitch` bytes apart, the first of them at
+ * multiples of four; row: bytes of a row of taps. At least one is met. three: of a window of 3 x 3, whose
+ * middle row is met. */
+static inline mg_line mg_line_at(int32_t at, int32_t height, int32_t rows, int32_t pitch, int32_t row,
+                                 int32_t stride, int three) {
+    const int32_t first = at < 0 ? -at : 0, last = rows - at < height ? rows - at : height;
+    return (mg_line){(at + first) * pitch, first * row, three ? (first > 0) | (last < 3) << 1 : last * row,
+                     (last - first) * pitch - 2 * MG_RUN * stride};
+}
+
+/* All runs of a line. Knows 3, 5 and 7 taps a row, at stride 1 also 1, 2 and 4; three: of a window of 3 x 3.
+ */
+MG_INLINE void mg_runs(mg_run *r, const int16_t *x, const mg_line line, int32_t pitch, const int taps,
+                       const int stride, const int three, const mg_kind kind) {
+    x = (const int16_t *)((const int8_t *)x + line.x);
+    r->left.back = line.back;
+#if MG_DSP
+    const uint32_t *w = r->taps, *end = (const uint32_t *)(uintptr_t)line.end;
+    uint32_t a, b, c, d, p, q, k, l, m, n;
+    if (three && kind == MG_TO_S8) {
+        end = (const uint32_t *)(uintptr_t)((r->left.runs - 1) * 4 + line.end);
+        if (stride == 1)
+            MG_RUNS_3X3(MG_ROW_3_1);
+        else
+            MG_RUNS_3X3(MG_ROW_3_2);
+        return;
+    }
+    if (three && stride == 1) {
+        MG_RUNS_OF(MG_WINDOW_OF_3(MG_ROW_3_1));
+        return;
+    }
+    if (three) {
+        MG_RUNS_OF(MG_WINDOW_OF_3(MG_ROW_3_2));
+        return;
+    }
+    const uint32_t *const all = w;
+    r->taps = (const uint32_t *)((uintptr_t)w + (uint32_t)line.taps);
+    end = (const uint32_t *)((uintptr_t)w + (uint32_t)line.end);
+    if (stride == 2 && taps == 5) {
+        MG_RUNS_OF(MG_WINDOW(MG_ROW_5_2));
+    } else if (stride == 2) {
+        MG_RUNS_OF(MG_WINDOW(MG_ROW_7_2));
+    } else if (taps == 1) {
+        MG_RUNS_OF(MG_WINDOW(MG_ROW_1_1));
+    } else if (taps == 2) {
+        MG_RUNS_OF(MG_WINDOW(MG_ROW_2_1));
+    } else if (taps == 3) {
+        MG_RUNS_OF(MG_WINDOW(MG_ROW_3_1_NEXT));
+    } else if (taps == 4) {
+        MG_RUNS_OF(MG_WINDOW(MG_ROW_4_1));
+    } else if (taps == 5) {
+        MG_RUNS_OF(MG_WINDOW(MG_ROW_5_1));
+    } else {
+        MG_RUNS_OF(MG_WINDOW(MG_ROW_7_1));
+    }
+    r->taps = all;
+#else
+    const int32_t count = (line.back + 2 * MG_RUN * stride) / pitch, words = mg_tap_words(taps, stride);
+    const uint32_t *w = r->taps + line.taps / 4;
+    (void)three;
+    for (; r->left.runs; r->left.runs--, x += MG_RUN * stride)
+        for (int i = 0; i < MG_RUN; i++) {
+            int32_t sum = r->start.bias;
+            for (int32_t y = 0; y < count; y++)
+                for (int k = 0; k < taps; k++)
+                    sum = mg_wrap_add(sum, x[y * pitch / 2 + i * stride + k] *
+                                               mg_tap(w + y * words, k, taps, stride));
+            mg_put(r, i, sum, kind);
+        }
+#endif
+}
+
+#endif
