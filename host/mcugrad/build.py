@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -52,8 +53,9 @@ def build_kernel_tests(board: str, out: Path) -> Path:
 
 
 def _scons(board: Board, out: Path, what: str) -> Path:
-    command = [sys.executable, "-m", "SCons", "-Q", "-s", "-C", str(ROOT), f"BOARD={board.id}", f"OUT={out}"]
-    done = subprocess.run([*command, what], capture_output=True, text=True)
+    options = ["-Q", "-s", f"-j{os.cpu_count() or 1}", "-C", str(ROOT)]
+    command = [sys.executable, "-m", "SCons", *options, f"BOARD={board.id}", f"OUT={out}", what]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise _explain(board, done.stdout + done.stderr, done.returncode)
     for elf in out.glob("*.elf"):

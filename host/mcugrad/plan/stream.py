@@ -7,7 +7,7 @@ sample is such a map too where the stream begins the order: its rows are taken a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -107,8 +107,17 @@ def row_bytes(graph: Graph, name: str) -> int:
 def stream(
     graph: Graph, order: Sequence[Node], first: int, last: int, chunk: Mapping[int, int] | None = None
 ) -> Stream:
-    """Stream the nodes first..last of an order; node i makes chunk[i] rows a call, or one."""
-    return _Run(graph, order, first, last, chunk or {}).stream()
+    """Stream the nodes first..last of an order; node i makes chunk[i] rows a call, or one.
+
+    What is the same in many graphs, as the frozen front of one network's schemes, is worked out once.
+    """
+    run = _Run(graph, order, first, last, chunk or {})
+    if run.key not in _KNOWN:
+        _KNOWN[run.key] = run.stream()
+    return _KNOWN[run.key]
+
+
+_KNOWN: dict[tuple[Hashable, ...], Stream] = {}
 
 
 @dataclass
@@ -151,6 +160,9 @@ class _Run:
         self.operands = {i: maps(graph, order[i]) for i in self.inside} | {FEED: ()}
         self.maps = {name: self._map(name) for i in self.inside for name in (*self.operands[i], self._out(i))}
         self.calls: list[_Call] = []
+        outs = tuple((self._out(i), self.operands[i], self.reach[i], chunk.get(i, 1)) for i in self.inside)
+        maps_ = tuple((m.name, m.height, m.whole, m.ends, *m.readers) for m in self.maps.values())
+        self.key = (first, self.feed, outs, maps_)  # all that the stream depends on
 
     def stream(self) -> Stream:
         for i in reversed(self.inside):

@@ -13,7 +13,9 @@ from tests.kernels.run import SANITIZERS, Kernels
 def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
     folder = tmp_path_factory.mktemp(f"kernels_{request.param}")
     defines = {"chip": ["MG_FAST=1"], "wide": ["MG_WIDE=1"]}.get(request.param, [])
-    return Kernels(folder, defines, [f"-fsanitize={SANITIZERS}", "-g"])
+    # What the address sanitizer adds takes the compiler four times as long to optimise as to leave alone.
+    other = ["-O1", "-g1"] if "address" in SANITIZERS else []
+    return Kernels(folder, defines, [f"-fsanitize={SANITIZERS}", *other])
 
 
 @pytest.fixture

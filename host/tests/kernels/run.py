@@ -41,8 +41,8 @@ class Operand:
         return self.raw[self.start : self.stop].view(like.dtype).reshape(like.shape)
 
     def intact(self) -> bool:
-        around = [*self.raw[: self.start], *self.raw[self.stop :]]
-        return not self.guarded or all(byte == FILL for byte in around)
+        around = (self.raw[: self.start], self.raw[self.stop :])
+        return not self.guarded or all((part == FILL).all() for part in around)
 
 
 def lay_over(out: Operand, first: Operand, place: Place) -> None:

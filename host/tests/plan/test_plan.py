@@ -18,6 +18,7 @@ from mcugrad.plan.memory import Plan, place, plan
 from mcugrad.plan.peak import at_peak, live_bytes
 from mcugrad.plan.report import describe
 from mcugrad.plan.schedule import orders
+from mcugrad.plan.stream import _Run, stream
 from tests.networks import small
 
 SCHEMES = ["full", "head-only", "bias-only", "last-4", "5 3:1/2 4:1/3 6:1 9:1/4"]
@@ -118,3 +119,14 @@ def test_too_large_says_by_how_much_and_what() -> None:
     with pytest.raises(OutOfMemoryError, match=r"bytes of DTCM, [\d,]+ more than") as error:
         fit(graph, placed, tight)
     assert at_peak(graph, placed)[0][0] in str(error.value)
+
+
+def test_the_streams_of_one_front_are_worked_out_once() -> None:
+    graphs = [training_graph(small(), scheme) for scheme in ("last-2", "last-3")]
+    one, same = (stream(g, g.nodes, 0, 3) for g in graphs)
+    assert one is same == _Run(graphs[0], graphs[0].nodes, 0, 3, {}).stream()
+    assert stream(graphs[0], graphs[0].nodes, 0, 3, {1: 2}) != one
+    b = Builder.extend(graphs[0])
+    b.nodes.append(replace(b.nodes[3], ins=(b.nodes[2].outs[0], *b.nodes[3].ins[1:]), outs=()))
+    later = b.build()
+    assert stream(later, later.nodes, 0, 3).windows != one.windows, "another reader keeps a map whole"
