@@ -8,10 +8,11 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from serial.tools import list_ports
 
 from mcugrad.errors import NoBoardError
 from mcugrad.link.line import PortLostError
-from mcugrad.link.ports import emulated, open_port
+from mcugrad.link.ports import emulated, find, open_port
 from mcugrad.link.session import Session
 from tests.link.fake_board import FakeBoard
 
@@ -84,3 +85,47 @@ def test_an_unknown_scheme() -> None:
 
 def test_the_emulated_boards_address_survives_odd_paths(tmp_path) -> None:
     assert emulated("b", tmp_path / "a b&c.elf").endswith("a%20b%26c.elf")
+
+
+class UsbPort:
+    """What pyserial tells of a USB port."""
+
+    def __init__(self, device: str, vid: int, pid: int, serial_number: str | None) -> None:
+        self.device, self.vid, self.pid, self.serial_number = device, vid, pid, serial_number
+        self.description = "STM32 STLink"
+
+
+TWO = [
+    UsbPort("/dev/ttyACM0", 0x0483, 0x374B, "066AFF11"),
+    UsbPort("/dev/ttyACM1", 0x0483, 0x374E, "003B0042"),
+]
+OTHER = UsbPort("/dev/ttyUSB0", 0x0403, 0x6001, None)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device"),
+    [("usb:066aff11", 0), ("usb:003B0042", 1), ("usb:0483:374e", 1), ("usb:0483:374b:066AFF11", 0)],
+)
+def test_a_board_by_its_usb_name(monkeypatch: pytest.MonkeyPatch, wanted: str, device: int) -> None:
+    monkeypatch.setattr(list_ports, "comports", lambda: [OTHER, *TWO])
+    assert find(wanted) == TWO[device].device
+
+
+def test_the_only_board_needs_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(list_ports, "comports", lambda: [OTHER, TWO[1]])
+    assert find("usb") == "/dev/ttyACM1"
+
+
+def test_several_boards_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(list_ports, "comports", lambda: TWO)
+    with pytest.raises(NoBoardError, match="2 boards are usb") as error:
+        open_port("usb", 921600)
+    assert "0483:374b, serial 066AFF11" in error.value.what and "0483:374e" in error.value.what
+    assert error.value.fix == "choose: --port usb:066AFF11 or --port usb:003B0042"
+
+
+def test_no_board_of_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(list_ports, "comports", lambda: [OTHER])
+    with pytest.raises(NoBoardError, match="no board is usb:1234") as error:
+        find("usb:1234")
+    assert "/dev/ttyUSB0" in error.value.fix
