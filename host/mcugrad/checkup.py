@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from elftools.elf.elffile import ELFFile
+
 from mcugrad import boards, paths
-from mcugrad.errors import LinkError, NoBoardError
+from mcugrad.errors import LinkError, McugradError, NoBoardError
+from mcugrad.link.identity import WrongFirmwareError
 from mcugrad.link.line import FaultError, Line, Timing
 from mcugrad.link.messages import VERSION, Message
 from mcugrad.link.ports import open_port
@@ -92,7 +97,45 @@ def _firmware(port: str, head: str, baud: int, welcome: Message | None) -> Itera
         yield Finding(f"{port} hash", f"runs {found[:12]}, the image built here is {built[:12]}", flash)
 
 
+def check_image(port: str, elf: Path) -> str:
+    """What the board says, where it runs the image's model; WrongFirmwareError or NoBoardError."""
+    baud, welcome = _ask(port)
+    wanted = image_hash(elf)
+    if welcome is None:
+        fix = "press its reset button; `mcugrad doctor` looks further"
+        raise NoBoardError("the board does not answer after the upload", port, fix)
+    found = welcome["model_hash"].hex() if welcome["proto"] == VERSION else f"protocol {welcome['proto']}"
+    if found != wanted:
+        what = f"the board answers with {found}, the image that was flashed is {wanted}"
+        raise WrongFirmwareError(what, port, "check that --port is the board that was flashed")
+    return f"  checked: {welcome['board']} answers with the hash that was flashed, {found[:12]}, at {baud} baud"
+
+
+def image_hash(elf: Path) -> str:
+    """mg_model_hash of an image, 32 hex digits."""
+    with elf.open("rb") as file:
+        image = ELFFile(file)
+        (symbol,) = image.get_section_by_name(".symtab").get_symbol_by_name("mg_model_hash")
+        home = image.get_section(symbol["st_shndx"])
+        at = symbol["st_value"] - home["sh_addr"]
+        return bytes(home.data()[at : at + symbol["st_size"]]).hex()
+
+
 def built_hash(board: str) -> str | None:
     """Hash of the model that was last compiled for a board; None where none was."""
     manifest = paths.generated(board) / "manifest.json"
     return str(json.loads(manifest.read_text())["hash"]) if manifest.exists() else None
+
+
+def main() -> int:
+    """`python -m mcugrad.checkup PORT ELF`, as an upload asks."""
+    try:
+        print(check_image(sys.argv[1], Path(sys.argv[2])))
+    except McugradError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,6 +1,6 @@
 """The kernels' cases for a real chip: operands in flash, copied for each case into a pool in RAM.
 
-`python -m tests.kernels.vectors FILE` writes them as C; firmware/test/vectors.c runs them.
+`python -m tests.kernels.vectors FILE` writes them as C; firmware/test/test_kernels/vectors.c runs them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class TargetProgram(cases.Program):
         self.pool = 0
 
     def case(self, label: str, name: str, *ins: Array, **attrs: Any) -> None:
-        super().case(label, name, *ins, **attrs)
+        super().case(label.replace(" ", "_"), name, *ins, **attrs)
         k = f"c{len(self.cases) - 1}"
         self.cases[-1] = re.sub(r"\},$", f", {k}_lengths, {k}_skips}},", self.cases[-1])
 
