@@ -49,8 +49,7 @@ def sources(board: Board, own: list[str]) -> list[str]:
 def flags(board: Board, out: str, gen: str) -> list[str]:
     """Compiler flags; the prefix maps take paths that depend on the road or the machine out of the image."""
     maps = [f"-ffile-prefix-map={old}={new}" for old, new in ((ROOT, "."), (out, "out"), (gen, "gen"))]
-    defines = [f"-DMG_BOARD={board.id}", f"-DMG_CPU_HZ={board.cpu_hz}u", f"-DMG_BAUD={board.baud}u"]
-    return [*CPU, f"-mfpu={board.fpu}", *CODE, *SECTIONS, *WARN, *defines, *maps]
+    return [*CPU, f"-mfpu={board.fpu}", *CODE, *SECTIONS, *WARN, *maps]
 
 
 def linker_script(board: Board) -> str:
@@ -124,6 +123,8 @@ def link(env: Any, board: Board, out: str, name: str, own: list[str], made: list
 def configure(env: Any, board: Board, out: str, gen: str) -> None:
     includes = ["firmware", "firmware/chip", "kernels", "boards", gen, f"{out}/inc"]
     env.Replace(CC="arm-none-eabi-gcc", LINK="$CC", OBJCOPY="arm-none-eabi-objcopy", PROGSUFFIX="")
+    numbers = {"MG_BOARD": board.id, "MG_CPU_HZ": f"{board.cpu_hz}u", "MG_BAUD": f"{board.baud}u"}
+    env.Append(CPPDEFINES=[*numbers.items()])
     env.Append(CCFLAGS=flags(board, out, gen), CPPPATH=[node(path) for path in includes])
     env.Append(LINKFLAGS=[*CPU, f"-mfpu={board.fpu}", *LINK])
 

@@ -108,7 +108,8 @@ def check_image(port: str, elf: Path) -> str:
     if found != wanted:
         what = f"the board answers with {found}, the image that was flashed is {wanted}"
         raise WrongFirmwareError(what, port, "check that --port is the board that was flashed")
-    return f"  checked: {welcome['board']} answers with the hash that was flashed, {found[:12]}, at {baud} baud"
+    who = f"{welcome['board']} answers at {baud} baud"
+    return f"  checked: {who} with the hash that was flashed, {found[:12]}"
 
 
 def image_hash(elf: Path) -> str:
