@@ -26,7 +26,7 @@ def test_the_line_is_clean(image: Image, session: Session) -> None:
 
 
 def test_nothing_that_only_a_chip_would_refuse(bench: Bench, image: Image, session: Session) -> None:
-    """DMA behind the data cache, a clock that is off, a rate that is wrong: the twin reports what it forgives."""
+    """DMA behind the data cache, a clock that is off, a wrong rate: the twin reports what it forgives."""
     if bench.cable is None:
         pytest.skip("a real board does not forgive")
     session.train(1, image.sample(1).tobytes(), 3, 0.01)

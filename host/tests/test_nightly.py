@@ -12,7 +12,9 @@ from pathlib import Path
 from hil_tests import figures
 from hil_tests.nightly import Night, cases, metrics
 
+from mcugrad.link.ports import open_port
 from mcugrad.paths import ROOT
+from tests.link.test_ports import PtyBoard
 
 PARTS = ("boards", "firmware", "kernels", "host/mcugrad", "hil_tests", "host/tests/kernels")
 LINE = "            sum += x[i * p->c + c];\n"
@@ -86,3 +88,24 @@ def test_junit_and_metrics(tmp_path: Path) -> None:
     assert [(c.outcome, c.words) for c in night.cases] == [("passed", ""), ("failed", "why")]
     text = metrics([night])
     assert 'mcugrad_instructions{board="b",job="job"} 1050\n' in text and text.endswith("# EOF\n")
+
+
+def suite(port: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "pytest", "hil_tests", "-q", "-p", "no:cacheprovider", "--port", port]
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "host")}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stdout
+
+
+def test_the_suite_without_its_board_says_why_in_one_line() -> None:
+    """Absent, busy, another firmware."""
+    code, words = suite("/dev/ttyNOPE")
+    assert code == 4 and words.count("there is no port /dev/ttyNOPE") == 1
+    board = PtyBoard()
+    held = open_port(board.path, 921600)
+    code, words = suite(board.path)
+    held.close()
+    assert code == 4 and words.count("is in use by another program") == 1
+    code, words = suite(board.path)
+    board.unplug()
+    assert code == 5 and words.count("the firmware on the board is another model") == 1
