@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from mcugrad import boards, paths
 from mcugrad.errors import LinkError, McugradError, NoBoardError
@@ -116,7 +117,9 @@ def image_hash(elf: Path) -> str:
     """mg_model_hash of an image, 32 hex digits."""
     with elf.open("rb") as file:
         image = ELFFile(file)
-        (symbol,) = image.get_section_by_name(".symtab").get_symbol_by_name("mg_model_hash")
+        table = image.get_section_by_name(".symtab")
+        assert isinstance(table, SymbolTableSection)
+        symbol = next(iter(table.get_symbol_by_name("mg_model_hash") or ()))
         home = image.get_section(symbol["st_shndx"])
         at = symbol["st_value"] - home["sh_addr"]
         return bytes(home.data()[at : at + symbol["st_size"]]).hex()

@@ -6,11 +6,13 @@ import os
 import select
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from serial.tools import list_ports
 
 from mcugrad.errors import NoBoardError
+from mcugrad.link import session as session_module
 from mcugrad.link.line import PortLostError
 from mcugrad.link.ports import emulated, find, open_port
 from mcugrad.link.session import Session
@@ -71,6 +73,35 @@ def test_a_port_that_is_pulled_out(pty: PtyBoard) -> None:
     with pytest.raises(PortLostError, match="the port is gone"):
         session.train(2, bytes(64), 3, 0.1)
     assert pty.board.applied_log == [1]
+
+
+def test_a_board_that_is_plugged_in_again(tmp_path: Path) -> None:
+    """The port comes back under its name, and the session goes on with what is there then."""
+    name, first = tmp_path / "tty", PtyBoard()
+    name.symlink_to(first.path)
+    session = Session.connect(str(name), 921600, first.board.expected)
+    session.train(1, bytes(64), 3, 0.1)
+    first.unplug()
+    name.unlink()
+    with pytest.raises(PortLostError) as lost:
+        session.train(2, bytes(64), 3, 0.1)
+    second = PtyBoard()
+    threading.Timer(0.5, name.symlink_to, (second.path,)).start()
+    session.recover(lost.value)
+    assert session.welcome["applied"] == 0
+    assert session.train(1, bytes(64), 3, 0.1)["applied"] == 1
+    session.close()
+    second.unplug()
+
+
+def test_a_board_that_stays_away(monkeypatch: pytest.MonkeyPatch, pty: PtyBoard) -> None:
+    monkeypatch.setattr(session_module, "REPLUG_SECONDS", 0.5)
+    session = Session.connect(pty.path, 921600, pty.board.expected)
+    pty.unplug()
+    with pytest.raises(PortLostError) as lost:
+        session.train(1, bytes(64), 3, 0.1)
+    with pytest.raises(PortLostError, match="the port is gone"):
+        session.recover(lost.value)
 
 
 def test_no_such_port() -> None:
