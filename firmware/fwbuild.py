@@ -5,6 +5,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from string import Template
@@ -17,7 +18,7 @@ sys.path.insert(0, str(ROOT / "host"))
 
 from mcugrad import boards, flash  # noqa: E402
 from mcugrad.boards import Board  # noqa: E402
-from mcugrad.errors import UserError  # noqa: E402
+from mcugrad.errors import McugradError, UserError  # noqa: E402
 from mcugrad.link.messages import header_text  # noqa: E402
 
 CPU = ["-mcpu=cortex-m7", "-mthumb", "-mfloat-abi=hard"]
@@ -36,7 +37,7 @@ def generated(board_id: str) -> str:
 
 
 FIRMWARE = [f"firmware/{name}.c" for name in ("main", "train", "state", "link", "frame")]
-VECTORS = ["firmware/test/vectors.c"]
+VECTORS = ["firmware/test/test_kernels/vectors.c"]
 
 
 def sources(board: Board, own: list[str]) -> list[str]:
@@ -48,8 +49,7 @@ def sources(board: Board, own: list[str]) -> list[str]:
 def flags(board: Board, out: str, gen: str) -> list[str]:
     """Compiler flags; the prefix maps take paths that depend on the road or the machine out of the image."""
     maps = [f"-ffile-prefix-map={old}={new}" for old, new in ((ROOT, "."), (out, "out"), (gen, "gen"))]
-    defines = [f"-DMG_BOARD={board.id}", f"-DMG_CPU_HZ={board.cpu_hz}u", f"-DMG_BAUD={board.baud}u"]
-    return [*CPU, f"-mfpu={board.fpu}", *CODE, *SECTIONS, *WARN, *defines, *maps]
+    return [*CPU, f"-mfpu={board.fpu}", *CODE, *SECTIONS, *WARN, *maps]
 
 
 def linker_script(board: Board) -> str:
@@ -100,7 +100,7 @@ def kernel_tests(env: Any, board_id: str, out: str) -> tuple[Any, Any]:
     """The same for the image that runs the kernels' vectors and says so in Unity's format."""
     board, out = boards.load(board_id), relative(out)
     require(env, "arm-none-eabi-gcc", "apt install gcc-arm-none-eabi libnewlib-arm-none-eabi")
-    configure(env, board, out, "firmware/test")
+    configure(env, board, out, "firmware/test/test_kernels")
     cases = f"{out}/vectors/cases.c"
     here = [node(p.relative_to(ROOT).as_posix()) for f in CASES for p in sorted((ROOT / f).glob("*.py"))]
     env.Command(node(cases), here, [[*host_module("tests.kernels.vectors"), "$TARGET.abspath"]])
@@ -123,6 +123,8 @@ def link(env: Any, board: Board, out: str, name: str, own: list[str], made: list
 def configure(env: Any, board: Board, out: str, gen: str) -> None:
     includes = ["firmware", "firmware/chip", "kernels", "boards", gen, f"{out}/inc"]
     env.Replace(CC="arm-none-eabi-gcc", LINK="$CC", OBJCOPY="arm-none-eabi-objcopy", PROGSUFFIX="")
+    numbers = {"MG_BOARD": board.id, "MG_CPU_HZ": f"{board.cpu_hz}u", "MG_BAUD": f"{board.baud}u"}
+    env.Append(CPPDEFINES=[*numbers.items()])
     env.Append(CCFLAGS=flags(board, out, gen), CPPPATH=[node(path) for path in includes])
     env.Append(LINKFLAGS=[*CPU, f"-mfpu={board.fpu}", *LINK])
 
@@ -173,13 +175,36 @@ def require(env: Any, program: str, fix: str) -> None:
         raise UserError(f"{program} is not installed", "PATH", fix)
 
 
-def upload(board_id: str, elf: str, protocol: str) -> None:
-    """Put an image on the board, real or emulated, and say what to do next."""
-    board, image, port = boards.load(board_id), Path(elf), "/dev/ttyACM0"
+def upload(board_id: str, elf: str, protocol: str, port: str = "", link: str = "") -> None:
+    """Put an image on the board, real or emulated; ask it at its port whether it runs that very image.
+
+    `port` of a real board, else the only one on USB. `link`: a name that the emulated one's port gets.
+    """
+    board, image = boards.load(board_id), Path(elf)
     if protocol == "emulator":
-        port = flash.start_emulator(board, image, image.parent, python())
+        port = flash.start_emulator(board, image, image.parent, python(), link and Path(link))
         print(f"the emulated {board.name} runs it\n  port: {port}")
     else:
         flash.flash(board, image)
-        print(f"the {board.name} runs it")
-    print(f"  next: python host/train_on_board.py --port {port}")
+        port = port or "usb"
+        print(f"the {board.name} is programmed")
+    if image.name == "firmware.elf":
+        verify(port, image)
+        print(f"  next: python host/train_on_board.py --port {port}")
+
+
+def verify(port: str, image: Path) -> None:
+    """UserError where the board at the port does not answer with the hash of the image's model."""
+    command = [*host_module("mcugrad.checkup"), port, str(image)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise Refused(done.stderr, done.returncode)
+    print(done.stdout, end="")
+
+
+class Refused(McugradError):
+    """What the check said, with its exit code."""
+
+    def __init__(self, words: str, code: int) -> None:
+        super().__init__(words.strip())
+        self.exit_code = code

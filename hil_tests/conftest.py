@@ -35,6 +35,20 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """pytest-embedded sets its fixtures up for every test of a run; only those here need them."""
+    for item in items:
+        if isinstance(item, pytest.Function) and Path(__file__).parent not in item.path.parents:
+            made = item._fixtureinfo.name2fixturedefs
+            item.fixturenames[:] = [n for n in item.fixturenames if not is_embedded(n, made.get(n))]
+
+
+def is_embedded(name: str, definitions: Any) -> bool:
+    """Whether a fixture is the plugin's, or what only its `app_path` asks for."""
+    home = definitions[-1].func.__module__ if definitions else ""
+    return home == "pytest_embedded.plugin" or name == "record_xml_attribute"
+
+
 def of_each(config: pytest.Config, option: str) -> list[str | None]:
     """The option's value for each of --count boards."""
     count, given = config.getoption("count"), config.getoption(option)

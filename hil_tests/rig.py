@@ -86,6 +86,10 @@ class Tap:
     def in_waiting(self) -> int:
         return int(self._port.in_waiting)
 
+    @property
+    def baudrate(self) -> int:
+        return int(self._port.baudrate)
+
     def close(self) -> None:
         self._log.close()
         self._port.close()

@@ -25,6 +25,15 @@ def test_the_line_is_clean(image: Image, session: Session) -> None:
     assert (health.crc_errors, health.retries) == (0, 0)
 
 
+def test_nothing_that_only_a_chip_would_refuse(bench: Bench, image: Image, session: Session) -> None:
+    """DMA behind the data cache, a clock that is off, a wrong rate: the twin reports what it forgives."""
+    if bench.cable is None:
+        pytest.skip("a real board does not forgive")
+    session.train(1, image.sample(1).tobytes(), 3, 0.01)
+    found = bench.cable.control({"cmd": "faults"})
+    assert (found["faults"], found["reports"]) == ([], [])
+
+
 def test_a_step_is_applied_once(image: Image, session: Session) -> None:
     x = image.sample(1).tobytes()
     first = session.train(1, x, 3, 0.01)

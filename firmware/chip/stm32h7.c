@@ -17,6 +17,8 @@
 #define RCC_AHB2ENR REG32(0x580244DCu)
 #define RCC_AHB4ENR REG32(0x580244E0u)
 #define RCC_APB1LENR REG32(0x580244E8u)
+#define RCC_APB4ENR REG32(0x580244F4u)
+#define SYSCFG_PWRCR REG32(0x5800042Cu)
 #define PWR_CSR1 REG32(0x58024804u)
 #define PWR_CR3 REG32(0x5802480Cu)
 #define PWR_D3CR REG32(0x58024818u)
@@ -27,8 +29,10 @@
 #define GPIO(letter) ((stm32_gpio *)(0x58020000u + 0x400u * ((letter) - 'A')))
 
 /* The internal 64 MHz oscillator: 0.6 % at 30 C, no board needs a crystal. 400 MHz at voltage scale 1, which
- * every revision reaches; 480 MHz needs scale 0 and revision V. */
-enum { HSI_HZ = 64000000, PLL_M = 8, PLL_N = 100, PLL_P = 2, AHB_DIV = 2, APB_DIV = 2 };
+ * every revision reaches; up to 480 MHz at scale 0 on revision V. */
+enum { HSI_HZ = 64000000, PLL_M = 8, PLL_P = 2, AHB_DIV = 2, APB_DIV = 2 };
+enum { PLL_N = MG_CPU_HZ / (HSI_HZ / PLL_M / PLL_P), SCALE_0 = MG_CPU_HZ > 400000000 };
+_Static_assert(MG_CPU_HZ <= 480000000, "no STM32H743 is faster");
 _Static_assert(HSI_HZ / PLL_M * PLL_N / PLL_P == MG_CPU_HZ,
                "the PLL numbers and cpu_hz of the board disagree");
 
@@ -54,7 +58,9 @@ enum {
     D3CR_VOS1 = 3 << 14,
     REVISION_X = 0x2001,
     READ_ISS_OVERRIDE = 1 << 0,
-    ACR_2_WAITS = 2,
+    ACR_WAITS = SCALE_0 ? 4 : 2,
+    APB4ENR_SYSCFG = 1 << 1,
+    PWRCR_OVERDRIVE = 1 << 0,
     ACR_HIGH_FREQUENCY = 2 << 4,
 };
 #define AHB2ENR_SRAM123 (7u << 29)
@@ -85,6 +91,13 @@ static void voltage_scale_1(void) {
     await(&PWR_D3CR, D3CR_VOSRDY, D3CR_VOSRDY);
 }
 
+/* RM0433, "Voltage scaling": from scale 1 only. */
+static void voltage_scale_0(void) {
+    clock_on(&RCC_APB4ENR, APB4ENR_SYSCFG);
+    SYSCFG_PWRCR = PWRCR_OVERDRIVE;
+    await(&PWR_D3CR, D3CR_VOSRDY, D3CR_VOSRDY);
+}
+
 static void pll_on(void) {
     RCC_PLLCKSELR = PLL_M << 4;
     RCC_PLLCFGR = PLLCFGR_P_ON | PLLCFGR_RANGE_8_16;
@@ -95,9 +108,11 @@ static void pll_on(void) {
 
 static void clocks_on(void) {
     voltage_scale_1();
+    if (SCALE_0)
+        voltage_scale_0();
     pll_on();
-    FLASH_ACR = ACR_HIGH_FREQUENCY | ACR_2_WAITS;
-    await(&FLASH_ACR, 0xF, ACR_2_WAITS);
+    FLASH_ACR = ACR_HIGH_FREQUENCY | ACR_WAITS;
+    await(&FLASH_ACR, 0xF, ACR_WAITS);
     RCC_D1CFGR = D1CFGR_D1PPRE_DIV2 | D1CFGR_HPRE_DIV2;
     RCC_D2CFGR = D2CFGR_PPRE1_DIV2 | D2CFGR_PPRE2_DIV2;
     RCC_D3CFGR = D3CFGR_PPRE_DIV2;

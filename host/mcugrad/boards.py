@@ -65,6 +65,8 @@ class Board:
     ram: tuple[Memory, ...]
     place: Mapping[str, str]
     openocd: Probe
+    usb: tuple[tuple[int, int], ...] = ()
+    """(vendor, product) of what the host sees of it on USB."""
 
     @property
     def ram_bytes(self) -> int:
@@ -86,6 +88,12 @@ class Board:
 def known() -> list[str]:
     """Ids of the boards in boards/, sorted."""
     return sorted(path.stem for path in BOARDS.glob("*.json"))
+
+
+@cache
+def usb_ids() -> frozenset[tuple[int, int]]:
+    """(vendor, product) of all boards in boards/."""
+    return frozenset(pair for board in known() for pair in load(board).usb)
 
 
 @cache
@@ -116,6 +124,7 @@ def _parse(board: str, manifest: Mapping[str, Any]) -> Board:
         ram=ram,
         place={key: ours["place"].get(key, ram[0].name) for key in ("state", "arena", "dma")},
         openocd=Probe(**ours["openocd"]),
+        usb=tuple((int(v, 16), int(p, 16)) for v, p in manifest["build"]["hwids"]),
         **{key: ours[key] for key in ("chip", "fpu", "cpu_hz", "baud", "stack")},
     )
 

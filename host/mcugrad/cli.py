@@ -265,9 +265,9 @@ def import_(
 
 
 @app.command()
-def doctor() -> None:
-    """What this machine has and lacks, with the fix for each lack."""
-    console, findings = Console(highlight=False, soft_wrap=True), examine()
+def doctor(port: Annotated[str | None, typer.Option("--port", "-p", help="This board only.")] = None) -> None:
+    """What this machine and its boards have and lack, with the fix for each lack."""
+    console, findings = Console(highlight=False, soft_wrap=True), examine(port)
     for f in findings:
         sign = "[green]✓[/]" if not f.fix else "[red]✗[/]" if f.needed else "[yellow]–[/]"
         fix = f"  [dim]{escape(f.fix)}[/]" if f.fix else ""

@@ -6,29 +6,17 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from serial.tools import list_ports
-
 from mcugrad import paths
-
-_STLINK = 0x0483
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked for. `fix` is empty where it is there; `needed` ones fail the check."""
-
-    name: str
-    found: str
-    fix: str = ""
-    needed: bool = True
+from mcugrad.checkup import Finding, examine_board
+from mcugrad.link.ports import describe, usb_ports
 
 
-def examine() -> list[Finding]:
-    """Look at tools, Python parts, data and ports; changes nothing."""
-    return [_checkout(), *_tools(), *_packages(), _data(), *_ports()]
+def examine(port: str | None = None) -> list[Finding]:
+    """Look at tools, Python parts, data, and the boards at all ports or at one; changes nothing."""
+    boards = examine_board(port) if port else _ports()
+    return [_checkout(), *_tools(), *_packages(), _data(), *boards]
 
 
 def _tools() -> Iterator[Finding]:
@@ -68,14 +56,11 @@ def _data() -> Finding:
 
 
 def _ports() -> Iterator[Finding]:
-    ports = [p for p in list_ports.comports() if p.vid is not None]
+    ports = usb_ports()
     if not ports:
         yield Finding("board", "none plugged in: the emulated board is used", "plug one in", needed=False)
     for port in ports:
-        allowed = os.access(port.device, os.R_OK | os.W_OK)
-        about = f"{port.description}{' (ST-LINK)' if port.vid == _STLINK else ''}"
-        fix = "" if allowed else "sudo usermod -aG dialout $USER, then log in again"
-        yield Finding(port.device, about if allowed else f"{about}: no permission", fix)
+        yield from examine_board(port.device, describe(port))
 
 
 def _checkout() -> Finding:

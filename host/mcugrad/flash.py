@@ -47,10 +47,13 @@ def _blame(board: Board, words: str) -> NoBoardError:
     return NoBoardError(f"openocd could not program the {board.name}", where, f"run it by hand:\n{words}")
 
 
-def start_emulator(board: Board, elf: Path, folder: Path, python: str = sys.executable) -> str:
+def start_emulator(
+    board: Board, elf: Path, folder: Path, python: str = sys.executable, link: Path | str = ""
+) -> str:
     """Load the image into an emulated board that lives on in the background; the port it listens on.
 
-    `folder` keeps its process id and its log; an earlier one of this folder is ended first.
+    `folder` keeps its process id and its log; an earlier one of this folder is ended first. `link`: a name
+    for the port that is the same each time.
     """
     stop_emulator(folder)
     log = folder / "emulator.log"
@@ -69,7 +72,10 @@ def start_emulator(board: Board, elf: Path, folder: Path, python: str = sys.exec
         words = log.read_text().strip().splitlines() or ["it said nothing"]
         raise NoBoardError("the emulated board did not start", str(log), words[-1])
     (folder / "emulator.pid").write_text(str(process.pid))
-    return port
+    if link:
+        Path(link).unlink(missing_ok=True)
+        Path(link).symlink_to(port)
+    return str(link) or port
 
 
 def stop_emulator(folder: Path) -> None:

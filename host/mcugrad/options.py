@@ -13,7 +13,7 @@ Channels = Annotated[str | None, typer.Option(help="Which channels a share means
 Data = Annotated[str | None, typer.Option(help="Dataset by name, or a folder with one sub-folder per class.")]
 BoardId = Annotated[str | None, typer.Option("--board", "-b", help="Board by its id.")]
 Port = Annotated[
-    str | None, typer.Option("--port", "-p", help="/dev/ttyACM0, COM5, socket://...; default: emulated.")
+    str | None, typer.Option("--port", "-p", help="/dev/ttyACM0, COM5, usb, usb:SERIAL; default: emulated.")
 ]
 Epochs = Annotated[int | None, typer.Option(help="Times that every image is seen.")]
 Rate = Annotated[float | None, typer.Option(help="Highest learning rate.")]

@@ -13,8 +13,8 @@ from mcugrad.paths import BOARDS, FIRMWARE, ROOT
 ALL = boards.known()
 
 
-def test_knows_the_four() -> None:
-    assert ALL == ["disco_f746ng", "nucleo_f746zg", "nucleo_h743zi", "nucleo_h743zi2"]
+def test_knows_the_five() -> None:
+    assert ALL == ["disco_f746ng", "nucleo_f746zg", "nucleo_h743zi", "nucleo_h743zi2", "openmv_h7"]
 
 
 def test_f746_memories() -> None:

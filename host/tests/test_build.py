@@ -27,6 +27,11 @@ def elf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pio(folder: Path, *words: str, tools: str = "system") -> subprocess.CompletedProcess[str]:
+    """`pio run`, offline."""
+    return pio_verb(folder, "run", *words, tools=tools)
+
+
+def pio_verb(folder: Path, verb: str, *words: str, tools: str = "system") -> subprocess.CompletedProcess[str]:
     """PlatformIO as on a machine that never ran it, with its registry out of reach."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("PLATFORMIO_")}
     env |= {
@@ -40,7 +45,7 @@ def pio(folder: Path, *words: str, tools: str = "system") -> subprocess.Complete
         "http_proxy": "http://127.0.0.1:9",
         "https_proxy": "http://127.0.0.1:9",
     }
-    command = [sys.executable, "-m", "platformio", "run", "-d", str(ROOT), *words]
+    command = [sys.executable, "-m", "platformio", *verb.split(), "-d", str(ROOT), *words]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
 
 
@@ -180,6 +185,7 @@ def test_upload_to_the_emulated_board(tmp_path: Path) -> None:
         port = re.search(r"port: (\S+)", done.stdout)
         assert port
         assert welcome(port[1])["board"] == "nucleo_f746zg"
+        assert "with the hash that was flashed" in done.stdout
     finally:
         flash.stop_emulator(folder)
 

@@ -17,7 +17,7 @@ FLOORS = [
     {"plan"},
     {"codegen"},
     {"hostlib", "build", "flash", "stack"},
-    {"hostmodel", "telemetry"},
+    {"hostmodel", "telemetry", "checkup"},
     {"report", "export"},
     {"pipeline"},
     {"train", "view", "custom", "doctor", "budget"},

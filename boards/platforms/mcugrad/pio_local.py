@@ -1,7 +1,8 @@
-"""The package tool-scons that PlatformIO runs on, made of the installed SCons where none can be fetched."""
+"""The packages tool-scons and tool-cppcheck, made of the installed programs where none can be fetched."""
 
 import json
 import shutil
+import sys
 from importlib import metadata, util
 from pathlib import Path
 
@@ -49,7 +50,30 @@ def make_package(folder, version):
     ignore = shutil.ignore_patterns("docbook", "__pycache__")
     shutil.copytree(source, folder / "scons-local" / "SCons", ignore=ignore)
     (folder / "scons.py").write_text(LAUNCHER)
-    entry = {"name": "tool-scons", "version": version}
+    describe(folder, version)
+
+
+def describe(folder, version):
+    """What PlatformIO wants to find in a package's folder."""
+    entry = {"name": folder.name, "version": version}
     (folder / "package.json").write_text(json.dumps({**entry, "system": "*"}))
-    spec = {"owner": "platformio", "id": None, "name": "tool-scons", "requirements": None, "uri": None}
+    spec = {"owner": "platformio", "id": None, "name": folder.name, "requirements": None, "uri": None}
     (folder / ".piopm").write_text(json.dumps({"type": "tool", **entry, "spec": spec}))
+
+
+def ensure_cppcheck():
+    """Make tool-cppcheck of the program on PATH or beside this Python, if there is one and the package is missing."""
+    beside = Path(sys.executable).with_name("cppcheck")
+    program = str(beside) if beside.exists() else shutil.which("cppcheck")
+    wanted = get_core_dependencies()["tool-cppcheck"]
+    manager = ToolPackageManager()
+    spec = PackageSpec(owner="platformio", name="tool-cppcheck", requirements=wanted)
+    if not program or manager.get_package(spec):
+        return
+    folder = Path(manager.package_dir) / "tool-cppcheck"
+    folder.mkdir(parents=True, exist_ok=True)
+    launcher = folder / "cppcheck"
+    launcher.write_text(f'#!/bin/sh\nexec "{program}" "$@"\n')
+    launcher.chmod(0o755)
+    describe(folder, wanted.lstrip("~^=") + "+path")
+    manager.memcache_reset()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mcugrad import boards, paths
-from mcugrad.emulator import image
+from mcugrad.emulator import image, tcp
 from mcugrad.emulator.commands import Commands
 from mcugrad.emulator.machine import Machine
 from mcugrad.errors import UserError
@@ -58,11 +58,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--pty", action="store_true", help="print the name of a pty and serve it until killed"
     )
+    parser.add_argument("--tcp", metavar="HOST:PORT", help="serve a TCP port instead; port 0: any free one")
     parser.add_argument("--uart-fd", type=int, default=-1, help=argparse.SUPPRESS)
     parser.add_argument("--control-fd", type=int, default=-1, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.pty == (options.uart_fd >= 0):
-        parser.error("--pty is needed")
+    if [options.pty, bool(options.tcp), options.uart_fd >= 0].count(True) != 1:
+        parser.error("--pty or --tcp is needed")
     return options
 
 
@@ -74,11 +75,19 @@ def open_pty() -> tuple[int, str]:
     return ours, os.ttyname(theirs)
 
 
+def _line(options: argparse.Namespace) -> tuple[int, str]:
+    """(our end, name of the port for others)."""
+    if options.tcp:
+        host, _, port = options.tcp.rpartition(":")
+        return tcp.serve(host, int(port))
+    return open_pty() if options.pty else (os.dup(options.uart_fd), "")
+
+
 def _serve(options: argparse.Namespace, control: socket.socket | None) -> None:
     board = boards.load(options.board)
     elf = image.load(options.elf or paths.elf(board.id), board.id, board.flash.origin, board.flash.size)
     # Renumbered from the bottom: select takes none above 1023, and the host may have many open.
-    uart, name = open_pty() if options.pty else (os.dup(options.uart_fd), "")
+    uart, name = _line(options)
     machine = Machine(board, elf, uart, os.dup(control.fileno()) if control else -1)
     if name:
         print(name, flush=True)

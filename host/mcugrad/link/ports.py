@@ -1,6 +1,7 @@
 """A port's name -> an open port; what can go wrong is said in the user's words.
 
 /dev/ttyACM0 and COM5 are real boards, emu://<board> is the emulated one, socket://host:port anything on TCP.
+usb is the only board plugged in; usb:<serial number>, usb:0483:374b or usb:0483:374b:<serial> one of several.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from urllib.parse import quote
 import serial
 from serial.tools import list_ports
 
+from mcugrad import boards
 from mcugrad.errors import NoBoardError, UserError
 
 WRITE_TIMEOUT = 10.0  # without one, a port that takes no data blocks for ever
 READ_SLICE = 0.02
+USB = "usb"
 _HANDLERS = "mcugrad.emulator.urlhandler"
 
 
@@ -33,6 +36,7 @@ def open_port(port: str, baud: int) -> Any:
     """An open pyserial port. NoBoardError says whether it is absent, busy or forbidden."""
     if _HANDLERS not in serial.protocol_handler_packages:
         serial.protocol_handler_packages.append(_HANDLERS)
+    port = find(port) if port.split(":")[0] == USB else port
     options: dict[str, Any] = {} if is_url(port) else {"exclusive": True}
     try:
         return serial.serial_for_url(
@@ -58,7 +62,40 @@ def _explain(port: str, error: Exception) -> NoBoardError:
     return NoBoardError(f"cannot open {port}: {text}", port, f"check the port's name; {present()}")
 
 
+def find(wanted: str) -> str:
+    """The device of the one USB port that fits; NoBoardError lists them where none or several do."""
+    named = wanted.lower().split(":")[1:]
+    ports = [p for p in usb_ports() if _fits(p, named)]
+    if not ports:
+        fix = f"plug it in, or name another --port; {present()}"
+        raise NoBoardError(f"no board is {wanted}", "USB", fix)
+    if len(ports) > 1:
+        choices = " or ".join(f"--port {USB}:{p.serial_number or p.device}" for p in ports)
+        raise NoBoardError(f"{len(ports)} boards are {wanted}; {present()}", "USB", f"choose: {choices}")
+    return str(ports[0].device)
+
+
+def usb_ports() -> list[Any]:
+    """USB serial ports, of the boards in boards/ first."""
+    ports = [p for p in list_ports.comports() if p.vid is not None]
+    return sorted(ports, key=lambda p: ((p.vid, p.pid) not in boards.usb_ids(), p.device))
+
+
+def _fits(port: Any, named: list[str]) -> bool:
+    """Nothing named: any board of boards/. Else a serial number, or vendor and product, or all three."""
+    if not named or named == [""]:
+        return (port.vid, port.pid) in boards.usb_ids()
+    serial = str(port.serial_number or port.device).lower()
+    have = [f"{port.vid:04x}", f"{port.pid:04x}", serial]
+    return named == [serial] or named == have[: len(named)]
+
+
+def describe(port: Any) -> str:
+    """One USB port: device, what it says it is, ids, serial number."""
+    return f"{port.device} ({port.description}, {port.vid:04x}:{port.pid:04x}, serial {port.serial_number})"
+
+
 def present() -> str:
     """The serial ports of this machine, in words."""
-    ports = [f"{p.device} ({p.description})" for p in list_ports.comports() if p.vid is not None]
+    ports = [describe(p) for p in usb_ports()]
     return f"ports now: {', '.join(ports)}" if ports else "no USB serial port is present now"

@@ -31,7 +31,10 @@ def checked(action):
 
 def build():
     env.ProcessFlags(env.get("BUILD_FLAGS"))
-    elf, image = fwbuild.firmware(env, env.subst("$BOARD"), env.subst("$BUILD_DIR"))
+    made = fwbuild.kernel_tests if "test" in env.GetBuildType() else fwbuild.firmware
+    elf, image = made(env, env.subst("$BOARD"), env.subst("$BUILD_DIR"))
+    env.Replace(PROGNAME=Path(elf[0].name).stem, PROGSUFFIX=".elf")
+    env.Replace(GDB="arm-none-eabi-gdb" if env.WhereIs("arm-none-eabi-gdb") else "gdb-multiarch")
     size = {"SIZETOOL": "arm-none-eabi-size", "SIZECHECKCMD": "$SIZETOOL -A -d $SOURCES"}
     env.Replace(PIOMAINPROG=elf, SIZEPROGREGEXP=FLASH, SIZEDATAREGEXP=RAM, **size)
     check = env.VerboseAction(env.CheckUploadSize, "Checking size $PIOMAINPROG")
@@ -43,8 +46,9 @@ def build():
 
 
 def upload(target, source, env):
-    protocol = env.subst("$UPLOAD_PROTOCOL")
-    return checked(lambda: fwbuild.upload(env.subst("$BOARD"), source[0].abspath, protocol))
+    board, protocol, port = (env.subst(f"${name}") for name in ("BOARD", "UPLOAD_PROTOCOL", "UPLOAD_PORT"))
+    elf, link = source[0].abspath, f"{env.subst('$PROJECT_WORKSPACE_DIR')}/tty-{env.subst('$PIOENV')}"
+    return checked(lambda: fwbuild.upload(board, elf, protocol, port, link))
 
 
 if status := checked(build):

@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ class Serial(SerialBase):  # type: ignore[misc]
             raise SerialException("Port is already open.")
         board, elf = parse(self.portstr)
         _check(board, elf)
-        self._text = b""
+        self._text, self._turn = b"", threading.Lock()
         self._uart, theirs = socket.socketpair()
         self._control, commands = socket.socketpair()
         self._child = self._start(board, elf, theirs, commands)
@@ -100,10 +101,11 @@ class Serial(SerialBase):  # type: ignore[misc]
         self._child.wait()
 
     def control(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Send one command to the board's model; ValueError when it refuses."""
+        """Send one command to the board's model, from any thread; ValueError when it refuses."""
         try:
-            self._control.sendall(json.dumps(command).encode() + b"\n")
-            answer = self._answer(ANSWER_SECONDS)
+            with self._turn:
+                self._control.sendall(json.dumps(command).encode() + b"\n")
+                answer = self._answer(ANSWER_SECONDS)
         except (BrokenPipeError, ConnectionResetError):
             raise self._stopped() from None
         if "error" in answer:

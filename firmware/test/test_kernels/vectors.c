@@ -24,9 +24,10 @@ static void say_number(uint32_t n) {
 /* Copies the operands into the pool, no better aligned than their elements. */
 static void load(const test_case *c, void **memory) {
     uint8_t *to = test_pool;
-    for (int i = 0; c->lengths[i]; i++) {
-        memory[i] = to + c->skips[i];
-        memcpy(to, (const uint8_t *)c->operands[i] - c->skips[i], c->lengths[i]);
+    for (int i = 0; c->lengths[i] != (unsigned)END; i++) {
+        memory[i] = c->lengths[i] ? to + c->skips[i] : NULL;
+        if (memory[i])
+            memcpy(to, (const uint8_t *)c->operands[i] - c->skips[i], c->lengths[i]);
         to += (c->lengths[i] + 7) & ~7u;
     }
 }
