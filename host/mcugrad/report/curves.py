@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 Rows = Sequence[dict[str, Any]]
+_LOW = 0.12  # an accuracy with no room beneath
 
 BLUE, ORANGE, GREY, INK = "#2f6fde", "#e07b1a", "#b9c3d3", "#243044"
 PHASES = {"forward": BLUE, "backward": ORANGE, "update": "#3f9e6b"}
@@ -96,8 +97,9 @@ def _accuracy(axes: Axes, steps: Rows, evals: Rows) -> None:
     )
     _held_out(axes, evals, "accuracy")
     # Beneath the last point, above the first: there the curve leaves room.
+    low = bool(evals) and evals[-1]["accuracy"] < _LOW
     for row, offset, place in zip(
-        (evals[:1], evals[-1:]), ((8, 8), (-2, -18)), ("left", "right"), strict=True
+        (evals[:1], evals[-1:]), ((8, 8), (-2, 8 if low else -18)), ("left", "right"), strict=True
     ):
         for at in row:
             _note(axes, (at["step"], at["accuracy"]), offset, place)
