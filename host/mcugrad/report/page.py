@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from mcugrad.report.curves import PHASES, arena, curves, png, svg
+from mcugrad.report.curves import PHASES, arena, confusion, curves, png, svg
 from mcugrad.telemetry import Telemetry
 
 _TEMPLATE = "report.html"
+_MOST_CLASSES = 20
 Row = dict[str, Any]
 
 
@@ -65,6 +68,7 @@ def _content(log: Telemetry, steps: list[Row], evals: list[Row]) -> Row:
         "last": steps[-1] if steps else None,
         "latency": sum(s["latency_s"] for s in steps) / len(steps) if steps else 0.0,
         "evals": evals,
+        "confusion": confused(evals, run["board"]),
         "travel": travel(log.table("link"), run),
         "times": times(log.table("link"), steps, run),
     }
@@ -80,6 +84,17 @@ def streamed(nodes: list[Row], planned: Sequence[Mapping[str, Any]]) -> list[Row
         whole = sum(n["macs"] or 0 for n in members) if stream is not None and first == i else node["macs"]
         rows.append({**node, "first": first, "paid": whole})
     return rows
+
+
+def confused(evals: list[Row], board: Row) -> str:
+    """Labels against predictions of the last judgement as a picture; none of too many classes."""
+    labels, classes = board.get("test_labels"), board.get("classes", ())
+    if not evals or not labels or not 2 <= len(classes) <= _MOST_CLASSES:
+        return ""
+    counts = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(counts, (labels, json.loads(evals[-1]["predicted"])), 1)
+    side = 1.6 + 0.38 * len(classes)
+    return svg(confusion(counts, [name[:16] for name in classes]), side, side)
 
 
 def travel(link: list[Row], run: Row) -> Row | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -184,11 +185,13 @@ def executions(ready: Prepared, tell: Tell) -> Iterator[tuple[list[Execution], l
     compiled = ready.compiled
     with ExitStack() as held:
         folder = Path(held.enter_context(TemporaryDirectory()))
-        found: list[Execution] = [HostC(compiled, folder)]
+        found: list[Execution] = []
         absent = list(_absent(ready))
         missing = {a.name for a in absent}
         if "torch" not in missing:
-            found.insert(0, Torch(compiled.graph))
+            found.append(Torch(compiled.graph))
+        if "host C" not in missing:
+            found.append(HostC(compiled, folder))
         if "emulated" not in missing:
             twin = replace(ready, job=_on(ready, EMULATED))
             found.append(Emulated(held.enter_context(connected(twin, tell)), compiled))
@@ -200,6 +203,8 @@ def executions(ready: Prepared, tell: Tell) -> Iterator[tuple[list[Execution], l
 def _absent(ready: Prepared) -> Iterable[Absent]:
     if not _installed("torch"):
         yield Absent("torch", "torch is not installed: pip install 'mcugrad[compile]'")
+    if shutil.which("gcc") is None:
+        yield Absent("host C", "there is no C compiler: apt install gcc libc6-dev")
     if not _installed("unicorn"):
         yield Absent("emulated", "Unicorn is not installed: pip install 'mcugrad[emulator]'")
     if ready.port.startswith("emu://"):

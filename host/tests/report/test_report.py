@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mcugrad import report
-from mcugrad.report.page import streamed, times, travel
+from mcugrad.report.page import confused, streamed, times, travel
 from mcugrad.telemetry import LINK_COLUMNS, STEP_COLUMNS, Telemetry
 
 NODES = [
@@ -93,6 +93,15 @@ def test_it_says_what_samples_travel_at() -> None:
     assert [(t["ms"], t["share"]) for t in times(link, steps, run)] == [(250, 1 / 3)] * 3
     assert travel([], run) is None and len(times([], steps, run)) == 2
     assert travel(link, {**run, "board": {"cpu_hz": 1}})["share"] is None  # type: ignore[index]
+
+
+def test_labels_stand_against_predictions() -> None:
+    evals = [{"predicted": "[0, 0, 0]"}, {"predicted": "[0, 1, 1]"}]
+    board = {"test_labels": [0, 1, 0], "classes": ["cat", "dog"]}
+    texts = re.findall(r"<text[^>]*>([^<]+)</text>", confused(evals, board))
+    assert sorted(texts) == sorted(["1", "1", "1", *["cat", "dog"] * 2, "predicted", "label"])
+    assert not confused(evals, {"classes": ["cat", "dog"]}), "a run of before labels were kept"
+    assert not confused([], board) and not confused(evals, {**board, "classes": ["c"] * 21})
 
 
 def test_a_stream_is_one_cost() -> None:
