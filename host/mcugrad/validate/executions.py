@@ -143,17 +143,20 @@ class Emulated(Board):
         self._arena = session.control({"cmd": "symbol", "name": "mg_arena"})["address"]
 
     def step(self, sample: Sample) -> Tensors:
-        # Mark 0 is before the first node.
-        spans = [(node + 1, self._arena + offset, v.nbytes) for node, v, offset in self._places]
+        # Two marks around what ran on each piece of the sample while it came, then one before the first node.
+        first = 2 * self._compiled.manifest["feeds"] + 1
+        spans = [(first + node, self._arena + offset, v.nbytes) for node, v, offset in self._places]
         self._session.control({"cmd": "trace", "spans": spans})
         tensors = super().step(sample)
-        return {**self._traced(self._session.control({"cmd": "traced"})["data"]), **tensors}
+        traced = self._session.control({"cmd": "traced"})
+        expected = first + len(self._compiled.plan.order)
+        if traced["marks"] != expected:
+            raise InternalError(f"{traced['marks']} marks in a step of the emulated board, not {expected}")
+        return {**self._values(traced["data"]), **tensors}
 
-    def _traced(self, data: list[str | None]) -> dict[str, Array]:
-        if None in data:
-            raise InternalError("the emulated board did not reach every node of the step")
+    def _values(self, data: list[str]) -> dict[str, Array]:
         kept = zip((v for _, v, _ in self._places), data, strict=True)
-        return {v.name: view(bytes.fromhex(text or ""), v.dtype.value, v.shape, 0) for v, text in kept}
+        return {v.name: view(bytes.fromhex(text), v.dtype.value, v.shape, 0) for v, text in kept}
 
 
 def seen(graph: Graph) -> list[str]:
