@@ -18,11 +18,10 @@ from mcugrad import (
     config,
     custom,
     dashboard,
-    export,
     kernelbench,
     pipeline,
     prepare,
-    report,
+    recorded,
     run,
     stack,
 )
@@ -57,7 +56,6 @@ from mcugrad.report import memory
 from mcugrad.search import commands
 from mcugrad.sources import of_job
 from mcugrad.study.command import reproduce
-from mcugrad.telemetry import Telemetry
 from mcugrad.validate.command import validate
 from mcugrad.view import view
 
@@ -108,16 +106,6 @@ def train(
         run.resume(resume, flags, view(as_json))
     else:
         run.train(config.load(config_file, flags), view(as_json))
-
-
-@app.command()
-def replay(
-    folder: Annotated[Path, typer.Argument(help="A run: runs/<time>-<model>.")],
-    port: Port = None,
-    as_json: AsJson = False,
-) -> None:
-    """Do an earlier run again from its job and samples; 7: not the same bits."""
-    run.replay(folder, port, view(as_json))
 
 
 @app.command("compile")
@@ -192,23 +180,6 @@ def build_(
     sys.stdout.write(f"{stack.fit(elf, size.stack)}\n")
 
 
-@app.command("report")
-def report_(folder: Annotated[Path, typer.Argument(help="A run: runs/<time>-<model>.")]) -> None:
-    """Make a run's page and picture again, also while it is under way."""
-    for path in report.write(Telemetry.open(folder / run.TELEMETRY), folder):
-        sys.stdout.write(f"{path}\n")
-
-
-@app.command("export")
-def export_(
-    folder: Annotated[Path, typer.Argument(help="A run: runs/<time>-<model>.")],
-    to: Annotated[str, typer.Option(help="tensorboard (event files) or parquet.")] = "tensorboard",
-) -> None:
-    """Write a run's curves and tables for other tools, into its folder."""
-    for path in export.export(Telemetry.open(folder / run.TELEMETRY), folder, to):
-        sys.stdout.write(f"{path}\n")
-
-
 @app.command()
 def bench(board: BoardId = None, only: Only = "", update: Update = False) -> None:
     """Instructions, RAM and flash of one training step, beside the peers'; fails on a rise above 1 %."""
@@ -276,7 +247,8 @@ def doctor(port: Annotated[str | None, typer.Option("--port", "-p", help="This b
         raise typer.Exit(1)
 
 
-for command in (validate, reproduce, commands.contribute, commands.search, commands.compare):
+AFTER = (recorded.report, recorded.export, recorded.replay, validate)
+for command in (*AFTER, reproduce, commands.contribute, commands.search, commands.compare):
     app.command()(command)
 
 

@@ -185,6 +185,7 @@ def _about(ready: Prepared, session: Session) -> dict[str, Any]:
     about["baud"] = board.baud
     about |= {"emulated": session.emulated, "data_crc": ready.split.crc}
     about |= {"train": len(split.train), "test": len(split.test), "classes": split.classes}
+    about["test_labels"] = split.test.labels.tolist()
     job = ready.job.model_dump(mode="json")
     about_model = {"manifest": dict(ready.compiled.manifest), "memory": ready.compiled.fit.memory}
     return {"job": job, "board": about, **about_model}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, ClassVar
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 from textual.app import App, ComposeResult
@@ -17,11 +18,11 @@ from textual_plotext import PlotextPlot
 
 from mcugrad.sources.image import Pixels
 from mcugrad.sources.preview import picture
-from mcugrad.view import Event, View, kb, link
+from mcugrad.view import Event, PlainView, View, kb, link
 
 _KEPT = 400  # points of a curve; of a longer run every second one, and so on
 _SECONDS = 0.4  # between two pictures: more often takes time from the run
-_BAR = 24
+_BAR, _PICTURE = 16, 28  # columns
 _COLOURS = ("blue", "orange3", "green", "purple", "red", "cyan", "grey62")
 
 
@@ -53,6 +54,7 @@ class State:
         self.memory: Event = {}
         self.sample: tuple[Pixels, int] | None = None
         self.step: Event = {}
+        self.end: Event = {}
 
     def take(self, event: Event) -> None:
         """One event of a run, as views get them."""
@@ -92,6 +94,7 @@ class State:
         self.line = f"the board was reset after step {event['step']}; its last state is put back"
 
     def on_end(self, event: Event) -> None:
+        self.end = event
         self.line = f"{event['before']:.1%} → {event['after']:.1%} on held-out images; {event['report']}"
 
     def name(self, label: int) -> str:
@@ -166,7 +169,7 @@ class Dashboard(App[None]):
             return
         self._static("title", Text(s.title))
         self._static("line", Text("stopping..." if self._stop else s.line + "  (q leaves)" * s.ended))
-        self._static("sample", sample(s))
+        self._static("sample", sample(s, self.query_one("#sample", Static).content_size.width))
         self._static("memory", memory(s))
         self._static("step", time_and_link(s))
         self._plot("loss", "loss, smoothed", s.loss, s.held_loss)
@@ -191,8 +194,8 @@ class Dashboard(App[None]):
         widget.refresh()
 
 
-def sample(s: State) -> RenderableType:
-    """What the board is given, its label and what the board takes it for."""
+def sample(s: State, columns: int = _PICTURE) -> RenderableType:
+    """What the board is given, in so many columns at most, its label and what the board takes it for."""
     if s.sample is None:
         return Text("no sample yet", style="dim")
     pixels, label = s.sample
@@ -200,7 +203,7 @@ def sample(s: State) -> RenderableType:
     if s.step and s.step["label"] == label:
         right = s.step["predicted"] == label
         lines.append(Text.assemble("predicted ", (s.name(s.step["predicted"]), "green" if right else "red")))
-    return Group(picture(pixels, 28), *lines)
+    return Group(picture(pixels, max(1, min(columns, _PICTURE))), *lines)
 
 
 def memory(s: State) -> RenderableType:
@@ -208,7 +211,9 @@ def memory(s: State) -> RenderableType:
     table = Table.grid(padding=(0, 1))
     for region in s.memory.get("regions", ()):
         used = sum(region["parts"].values())
-        table.add_row(Text(region["name"], "bold"), Text(f"{kb(used)} of {kb(region['size'])}", "bold"))
+        table.add_row(
+            Text(region["name"], "bold"), Text(f"{kb(used)} of {kb(region['size'])}", "bold", no_wrap=True)
+        )
         table.add_row(*_bar(region))
         for (name, size), colour in zip(region["parts"].items(), _COLOURS * 3, strict=False):
             if size:
@@ -217,13 +222,11 @@ def memory(s: State) -> RenderableType:
 
 
 def _bar(region: Event) -> tuple[Text, str]:
-    """A region's parts side by side; what is there is seen, however small."""
-    bar, free = Text(), _BAR
-    for size, colour in zip(region["parts"].values(), _COLOURS * 3, strict=False):
-        width = min(free, max(bool(size), round(_BAR * size / region["size"])))
-        bar.append("█" * width, colour)
-        free -= width
-    bar.append("░" * free, "grey30")
+    """A region's parts side by side, to the nearest character, and the share in use."""
+    bar, ends = Text(), [round(_BAR * sum_ / region["size"]) for sum_ in accumulate(region["parts"].values())]
+    for begin, end, colour in zip([0, *ends], ends, _COLOURS * 3, strict=False):
+        bar.append("█" * (end - begin), colour)
+    bar.append("░" * (_BAR - len(bar)), "grey30")
     return bar, f"{sum(region['parts'].values()) / region['size']:.1%}"
 
 
@@ -259,3 +262,5 @@ def watch(work: Callable[[View], object]) -> None:
     app.run()
     if app.error:
         raise app.error
+    if app.state.end:
+        PlainView(Console(highlight=False)).on_end(app.state.end)

@@ -23,7 +23,7 @@ FLOORS = [
     {"train", "view", "custom", "doctor", "budget"},
     {"prepare", "twin", "tui"},
     {"run", "bench", "kernelbench", "study"},
-    {"modes", "search", "validate", "dashboard"},
+    {"modes", "search", "validate", "dashboard", "recorded"},
     {"cli"},
     {"__main__"},
 ]

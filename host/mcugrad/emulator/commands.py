@@ -82,9 +82,10 @@ class Commands:
         return {}
 
     def do_traced(self) -> dict[str, Any]:
-        """What was kept, as hex in the order asked; null where its mark has not come or nothing is there."""
-        self.machine.mcu.tracing = 0
-        return {"data": [data.hex() if data is not None else None for data in self.machine.trace.found]}
+        """What was kept, as hex in the order asked, null where its mark has not come; how many came."""
+        self.machine.mcu.tracing, trace = 0, self.machine.trace
+        found = [data.hex() if data is not None else None for data in trace.found]
+        return {"data": found, "marks": trace.marks}
 
     def do_watch(self, symbol: str) -> dict[str, Any]:
         """From now on `counters` has every completed call of a function, counted from entry to return."""

@@ -21,9 +21,9 @@ class Trace:
             self.found.append(None)
         if sum(size for due in self._due.values() for _, _, size in due) > LARGEST:
             raise ValueError(f"more than {LARGEST} bytes to keep")
-        self._mark = 0
+        self.marks = 0
 
     def at_mark(self, memory: Memory) -> None:
-        for i, address, size in self._due.get(self._mark, ()):
+        for i, address, size in self._due.get(self.marks, ()):
             self.found[i] = memory.read(address, size)
-        self._mark += 1
+        self.marks += 1

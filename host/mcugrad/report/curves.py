@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 Rows = Sequence[dict[str, Any]]
+_LOW = 0.12  # an accuracy with no room beneath
 
 BLUE, ORANGE, GREY, INK = "#2f6fde", "#e07b1a", "#b9c3d3", "#243044"
 PHASES = {"forward": BLUE, "backward": ORANGE, "update": "#3f9e6b"}
@@ -96,8 +97,9 @@ def _accuracy(axes: Axes, steps: Rows, evals: Rows) -> None:
     )
     _held_out(axes, evals, "accuracy")
     # Beneath the last point, above the first: there the curve leaves room.
+    low = bool(evals) and evals[-1]["accuracy"] < _LOW
     for row, offset, place in zip(
-        (evals[:1], evals[-1:]), ((8, 8), (-2, -18)), ("left", "right"), strict=True
+        (evals[:1], evals[-1:]), ((8, 8), (-2, 8 if low else -18)), ("left", "right"), strict=True
     ):
         for at in row:
             _note(axes, (at["step"], at["accuracy"]), offset, place)
@@ -180,3 +182,25 @@ def _rectangles(axes: Axes, buffers: Sequence[Sequence[Any]], nodes: Rows, size:
     axes.axhline(size / 1024, color=INK, linewidth=1, linestyle="--")
     axes.annotate(f"arena {size / 1024:.1f} KB", (0, size / 1024), (4, 4), textcoords="offset points")
     axes.set(ylabel="address in the arena (KB)", xlim=(0, len(nodes)), ylim=(0, size / 1024 * 1.12))
+
+
+def confusion(counts: NDArray[np.int64], classes: Sequence[str]) -> Callable[[Figure], None]:
+    """counts[label, predicted] as squares; each row is shaded by its share."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                dark = shares[row, column] > 0.5
+                axes.text(column, row, str(count), ha="center", va="center", color="white" if dark else INK)
+        ticks, long = range(len(classes)), max(map(len, classes)) > 2
+        axes.set_xticks(ticks, classes, rotation=45 if long else 0, ha="right" if long else "center")
+        axes.set_yticks(ticks, classes)
+        axes.set(xlabel="predicted", ylabel="label")
+        axes.grid(visible=False)
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.tick_params(length=0)
+
+    return draw

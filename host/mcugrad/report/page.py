@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from mcugrad.report.curves import PHASES, arena, curves, png, svg
+from mcugrad.report.curves import PHASES, arena, confusion, curves, png, svg
 from mcugrad.telemetry import Telemetry
 
 _TEMPLATE = "report.html"
+_MOST_CLASSES = 20
 Row = dict[str, Any]
 
 
@@ -56,7 +59,7 @@ def _content(log: Telemetry, steps: list[Row], evals: list[Row]) -> Row:
         if planned
         else "",
         "regions": regions(run["memory"]),
-        "nodes": nodes,
+        "nodes": streamed(nodes, planned),
         "unit": unit,
         "most": max((n[unit] for n in nodes), default=0) or 1,
         "phases": phases(nodes, unit),
@@ -65,7 +68,56 @@ def _content(log: Telemetry, steps: list[Row], evals: list[Row]) -> Row:
         "last": steps[-1] if steps else None,
         "latency": sum(s["latency_s"] for s in steps) / len(steps) if steps else 0.0,
         "evals": evals,
+        "confusion": confused(evals, run["board"]),
+        "travel": travel(log.table("link"), run),
+        "times": times(log.table("link"), steps, run),
     }
+
+
+def streamed(nodes: list[Row], planned: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Nodes with `first`, the node that holds the cost of all its stream, and there the MACs of all."""
+    streams = [p.get("stream") for p in planned] if len(planned) == len(nodes) else [None] * len(nodes)
+    rows = []
+    for i, (node, stream) in enumerate(zip(nodes, streams, strict=True)):
+        first = i if stream is None else streams.index(stream)
+        members = [n for n, s in zip(nodes, streams, strict=True) if s == stream]
+        whole = sum(n["macs"] or 0 for n in members) if stream is not None and first == i else node["macs"]
+        rows.append({**node, "first": first, "paid": whole})
+    return rows
+
+
+def confused(evals: list[Row], board: Row) -> str:
+    """Labels against predictions of the last judgement as a picture; none of too many classes."""
+    labels, classes = board.get("test_labels"), board.get("classes", ())
+    if not evals or not labels or not 2 <= len(classes) <= _MOST_CLASSES:
+        return ""
+    counts = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(counts, (labels, json.loads(evals[-1]["predicted"])), 1)
+    side = 1.6 + 0.38 * len(classes)
+    return svg(confusion(counts, [name[:16] for name in classes]), side, side)
+
+
+def travel(link: list[Row], run: Row) -> Row | None:
+    """How samples travelled in the last session: bytes a second, share of the line, seconds a sample."""
+    last = link[-1] if link else None
+    if not last or not last["sample_seconds"]:
+        return None
+    rate, baud = last["sample_bytes"] / last["sample_seconds"], run["board"].get("baud")
+    share = 10 * rate / baud if baud else None  # ten bits a byte
+    return {"rate": rate, "share": share, "seconds": run["manifest"]["input"]["bytes"] / rate, "baud": baud}
+
+
+def times(link: list[Row], steps: list[Row], run: Row) -> list[Row]:
+    """What a step spends its time with: the sample's way, forward, backward and update, in milliseconds."""
+    if not steps:
+        return []
+    hz, last, sent = run["board"]["cpu_hz"], steps[-1], travel(link, run)
+    forward, whole = (1000 * last[name] / hz for name in ("cycles_forward", "cycles_total"))
+    parts = {"forward": forward, "backward and update": whole - forward}
+    if sent:
+        parts = {"sample on the line": 1000 * sent["seconds"], **parts}
+    total = sum(parts.values()) or 1
+    return [{"name": name, "ms": ms, "share": ms / total} for name, ms in parts.items()]
 
 
 def regions(memory: Sequence[Mapping[str, Any]]) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,8 @@ def opened(text: str, job: Job) -> LiveSource:
     def feed(shape: Shape) -> Iterator[Camera]:
         mode(shape)
         need_keys(name)
-        camera = Camera(_open(text, name), shape, name)
+        device = _open(text, name)
+        camera = Camera(device, shape, _pace(device, text))
         try:
             yield camera
         finally:
@@ -34,12 +36,18 @@ def opened(text: str, job: Job) -> LiveSource:
 
 
 class Camera:
-    """Frames at the model's size; the end of a video file ends it."""
+    """Frames at the model's size. A video file is shown at its own pace, and its end is the end.
 
-    def __init__(self, device: Any, shape: Shape, name: str) -> None:
-        self._device, self._shape, self._name = device, shape, name
+    seconds: between two frames; 0 where the camera itself keeps time.
+    """
+
+    def __init__(self, device: Any, shape: Shape, seconds: float) -> None:
+        self._device, self._shape, self._seconds = device, shape, seconds
+        self._next = time.monotonic()
 
     def read(self) -> Shown | None:
+        time.sleep(max(0.0, self._next - time.monotonic()))
+        self._next = max(self._next + self._seconds, time.monotonic())
         there, frame = self._device.read()
         if not there:
             return None
@@ -56,14 +64,23 @@ def _open(text: str, name: str) -> Any:
     except ModuleNotFoundError:
         raise UserError("OpenCV is not installed", name, "pip install 'mcugrad[camera]'") from None
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    device = cv2.VideoCapture(int(text or 0) if not text or text.isdecimal() else text)
+    device = cv2.VideoCapture(int(text or 0) if _is_number(text) else text)
     if not device.isOpened():
         raise UserError("no camera there, or no video that can be read", name, _advice(text))
     return device
 
 
+def _pace(device: Any, text: str) -> float:
+    rate = 0.0 if _is_number(text) else float(device.get(5))  # CAP_PROP_FPS
+    return 1 / rate if rate > 0 else 0.0
+
+
+def _is_number(text: str) -> bool:
+    return not text or text.isdecimal()
+
+
 def _advice(text: str) -> str:
     cameras = sorted(path.name.removeprefix("video") for path in Path("/dev").glob("video*"))
-    if text and not text.isdecimal():
+    if not _is_number(text):
         return "give the path of a video file, or a camera's number"
     return f"cameras here: {', '.join(cameras)}" if cameras else "plug one in: there is no /dev/video* now"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -142,17 +143,20 @@ class Emulated(Board):
         self._arena = session.control({"cmd": "symbol", "name": "mg_arena"})["address"]
 
     def step(self, sample: Sample) -> Tensors:
-        # Mark 0 is before the first node.
-        spans = [(node + 1, self._arena + offset, v.nbytes) for node, v, offset in self._places]
+        # Two marks around what ran on each piece of the sample while it came, then one before the first node.
+        first = 2 * self._compiled.manifest["feeds"] + 1
+        spans = [(first + node, self._arena + offset, v.nbytes) for node, v, offset in self._places]
         self._session.control({"cmd": "trace", "spans": spans})
         tensors = super().step(sample)
-        return {**self._traced(self._session.control({"cmd": "traced"})["data"]), **tensors}
+        traced = self._session.control({"cmd": "traced"})
+        expected = first + len(self._compiled.plan.order)
+        if traced["marks"] != expected:
+            raise InternalError(f"{traced['marks']} marks in a step of the emulated board, not {expected}")
+        return {**self._values(traced["data"]), **tensors}
 
-    def _traced(self, data: list[str | None]) -> dict[str, Array]:
-        if None in data:
-            raise InternalError("the emulated board did not reach every node of the step")
+    def _values(self, data: list[str]) -> dict[str, Array]:
         kept = zip((v for _, v, _ in self._places), data, strict=True)
-        return {v.name: view(bytes.fromhex(text or ""), v.dtype.value, v.shape, 0) for v, text in kept}
+        return {v.name: view(bytes.fromhex(text), v.dtype.value, v.shape, 0) for v, text in kept}
 
 
 def seen(graph: Graph) -> list[str]:
@@ -184,11 +188,13 @@ def executions(ready: Prepared, tell: Tell) -> Iterator[tuple[list[Execution], l
     compiled = ready.compiled
     with ExitStack() as held:
         folder = Path(held.enter_context(TemporaryDirectory()))
-        found: list[Execution] = [HostC(compiled, folder)]
+        found: list[Execution] = []
         absent = list(_absent(ready))
         missing = {a.name for a in absent}
         if "torch" not in missing:
-            found.insert(0, Torch(compiled.graph))
+            found.append(Torch(compiled.graph))
+        if "host C" not in missing:
+            found.append(HostC(compiled, folder))
         if "emulated" not in missing:
             twin = replace(ready, job=_on(ready, EMULATED))
             found.append(Emulated(held.enter_context(connected(twin, tell)), compiled))
@@ -200,6 +206,8 @@ def executions(ready: Prepared, tell: Tell) -> Iterator[tuple[list[Execution], l
 def _absent(ready: Prepared) -> Iterable[Absent]:
     if not _installed("torch"):
         yield Absent("torch", "torch is not installed: pip install 'mcugrad[compile]'")
+    if shutil.which("gcc") is None:
+        yield Absent("host C", "there is no C compiler: apt install gcc libc6-dev")
     if not _installed("unicorn"):
         yield Absent("emulated", "Unicorn is not installed: pip install 'mcugrad[emulator]'")
     if ready.port.startswith("emu://"):

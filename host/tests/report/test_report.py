@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from mcugrad import report
+from mcugrad.report.page import confused, streamed, times, travel
 from mcugrad.telemetry import LINK_COLUMNS, STEP_COLUMNS, Telemetry
 
 NODES = [
@@ -18,7 +19,7 @@ NODES = [
     {"op": "sgd", "layer": "a<b>", "phase": "update", "shape": "2x1 -> 2x1", "macs": 0},
 ]
 MANIFEST = {
-    "model": "toy", "hash": "ab" * 16, "nodes": NODES, "arena_bytes": 96,
+    "input": {"bytes": 16}, "model": "toy", "hash": "ab" * 16, "nodes": NODES, "arena_bytes": 96,
     "buffers": [[["x"], 0, 16, 0, 1], [["y"], 16, 32, 0, 2], [["dw"], 48, 48, 1, 2]],
 }  # fmt: skip
 JOB = {
@@ -30,6 +31,7 @@ BOARD = {
     "cpu_hz": 216_000_000,
     "port": "emu://b",
     "emulated": True,
+    "baud": 921_600,
     "train": 9,
     "test": 4,
 }
@@ -72,14 +74,42 @@ def test_it_tells_the_run(tmp_path: Path) -> None:
     assert "nothing" not in text
     assert "ab" * 16 in text
     assert "instructions exact" in text
+    assert "of the line rate" in text and "921,600 baud" in text
 
 
 def test_a_real_board_counts_cycles_only(tmp_path: Path) -> None:
     log = run_of(tmp_path, 50, instructions=None)
     text = report.write(log, tmp_path)[0].read_text()
     log.close()
-    assert "cycles / MAC" in text
+    assert "per MAC" in text
     assert "instructions" not in text
+
+
+def test_it_says_what_samples_travel_at() -> None:
+    link = [{"sample_bytes": n, "sample_seconds": 0.5} for n in (768, 1536)]
+    run = {"board": {"baud": 38400, "cpu_hz": 1000}, "manifest": {"input": {"bytes": 768}}}
+    assert travel(link, run) == {"rate": 3072, "share": 0.8, "seconds": 0.25, "baud": 38400}
+    steps = [{"cycles_forward": 250, "cycles_total": 500}]
+    assert [(t["ms"], t["share"]) for t in times(link, steps, run)] == [(250, 1 / 3)] * 3
+    assert travel([], run) is None and len(times([], steps, run)) == 2
+    assert travel(link, {**run, "board": {"cpu_hz": 1}})["share"] is None  # type: ignore[index]
+
+
+def test_labels_stand_against_predictions() -> None:
+    evals = [{"predicted": "[0, 0, 0]"}, {"predicted": "[0, 1, 1]"}]
+    board = {"test_labels": [0, 1, 0], "classes": ["cat", "dog"]}
+    texts = re.findall(r"<text[^>]*>([^<]+)</text>", confused(evals, board))
+    assert sorted(texts) == sorted(["1", "1", "1", *["cat", "dog"] * 2, "predicted", "label"])
+    assert not confused(evals, {"classes": ["cat", "dog"]}), "a run of before labels were kept"
+    assert not confused([], board) and not confused(evals, {**board, "classes": ["c"] * 21})
+
+
+def test_a_stream_is_one_cost() -> None:
+    nodes = [{"node": i, "macs": 10 * (i + 1)} for i in range(4)]
+    found = streamed(nodes, [{}, {"stream": 0}, {"stream": 0}, {}])
+    assert [n["first"] for n in found] == [0, 1, 1, 3]
+    assert [n["paid"] for n in found] == [10, 50, 30, 40]
+    assert [n["first"] for n in streamed(nodes, [])] == [0, 1, 2, 3], "a run of before there were streams"
 
 
 def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def clip(tmp_path: Path) -> Path:
     """Thirty red frames, then thirty blue ones."""
     cv2 = pytest.importorskip("cv2")
     path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (80, 64))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 200, (80, 64))
     for i in range(60):
         writer.write(np.full((64, 80, 3), (0, 0, 220) if i < 30 else (220, 0, 0), np.uint8))
     writer.release()
@@ -65,6 +65,13 @@ def test_a_video_is_labelled_by_keys(clip: Path, keys: Callable[[str], None]) ->
     red, blue = (found.train.pixels[found.train.labels == k].mean((0, 1, 2)) for k in (0, 1))
     assert red[0] > 200 > 40 > red[2] and blue[2] > 200 > 40 > blue[0]
     assert source.split(SHAPE).train.pixels is found.train.pixels, "captured once"
+
+
+def test_a_video_keeps_its_pace(clip: Path, keys: Callable[[str], None]) -> None:
+    keys("12" * 30)
+    began = time.monotonic()
+    open_source(f"camera:{clip}", 0, Job(capture=CLASSES)).split(SHAPE)
+    assert time.monotonic() - began > 59 / 200
 
 
 def test_q_ends_and_count_ends(clip: Path, keys: Callable[[str], None]) -> None:

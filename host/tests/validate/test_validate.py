@@ -118,6 +118,9 @@ def test_what_is_absent_is_said(ready: Prepared, monkeypatch: pytest.MonkeyPatch
     found = compared(ready, 1)
     assert [e.name for e in found.executions] == ["host C"]
     assert set(found.json()["absent"]) == {"torch", "emulated", "board"}
+    monkeypatch.setattr(executions.shutil, "which", lambda name: None)
+    with executions.executions(ready, lambda event: None) as (none, absent):
+        assert not none and "C compiler" in {a.name: a.why for a in absent}["host C"]
     console = Console(width=200, file=io.StringIO())
     command.show(found, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
