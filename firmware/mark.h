@@ -19,10 +19,18 @@ __attribute__((weak)) int mg_first = 0, mg_last = INT_MAX;
 /* Called after node `i` has run; the library's user may set it. */
 __attribute__((weak)) void (*mg_on_node)(int);
 
+/* Called before a step of a stream; the library's user may set it. */
+__attribute__((weak)) void (*mg_on_step)(int stream, int step);
+
 static inline void mg_feed_begin(void) {}
 static inline void mg_feed_start(void) {}
 static inline void mg_feed_end(void) {}
 static inline void mg_mark_start(void) {}
+
+static inline void mg_step_mark(int stream, int step) {
+    if (mg_on_step)
+        mg_on_step(stream, step);
+}
 
 static inline void mg_mark(int i) {
     if (mg_on_node && mg_first <= i && i < mg_last)
@@ -32,6 +40,7 @@ static inline void mg_mark(int i) {
 #else
 
 #define mg_node(i)
+#define mg_step_mark(stream, step)
 
 #define MG_CYCCNT (*(volatile uint32_t *)0xE0001004u)
 

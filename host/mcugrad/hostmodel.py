@@ -18,7 +18,8 @@ from mcugrad.ir import DType
 from mcugrad.ir.graph import Array
 
 INT_MAX = 2**31 - 1
-CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_int)
+ON_NODE = ctypes.CFUNCTYPE(None, ctypes.c_int)
+ON_STEP = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_int)
 
 
 class Result(ctypes.Structure):
@@ -91,9 +92,20 @@ class HostModel:
 
     def on_node(self, call: Callable[[int], None] | None) -> None:
         """Have `call(i)` called after node i of every run."""
-        self._callback = CALLBACK(call) if call else CALLBACK()
-        hook = ctypes.c_void_p.in_dll(self.lib, "mg_on_node")
-        hook.value = ctypes.cast(self._callback, ctypes.c_void_p).value
+        self._node_hook = ON_NODE(call) if call else ON_NODE()
+        self._hook("mg_on_node", self._node_hook)
+
+    def on_step(self, call: Callable[[int, int], None] | None) -> None:
+        """Have `call(k, i)` called before step i of stream k of every run."""
+        self._step_hook = ON_STEP(call) if call else ON_STEP()
+        self._hook("mg_on_step", self._step_hook)
+
+    def arena(self) -> Array:
+        """The arena's bytes, not a copy."""
+        return np.frombuffer(self._arena, np.uint8)
+
+    def _hook(self, name: str, call: Any) -> None:
+        ctypes.c_void_p.in_dll(self.lib, name).value = ctypes.cast(call, ctypes.c_void_p).value
 
     def _load(self, x: Array) -> None:
         self.lib.mg_take(np.ascontiguousarray(x, np.int8).tobytes(), 0, self.manifest["input"]["bytes"])

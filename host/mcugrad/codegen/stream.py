@@ -31,6 +31,7 @@ static const mg_rows rows{k}[] = {{
 
 /* Nodes {s.first} to {s.last}, some rows at a time{about}. */
 {head}
+        mg_step_mark({k}, (int)(r - rows{k}));
         {_locals(plan, s)}
         switch (r->call) {{
 {chr(10).join(cases)}
