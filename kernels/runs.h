@@ -153,7 +153,8 @@ typedef struct {
     MG_MAGNITUDE(a)                                                                                          \
     MG_MAGNITUDE(b)                                                                                          \
     MG_MAGNITUDE(c)                                                                                          \
-    MG_MAGNITUDE(d) MG_CLIP(a) MG_CLIP(b) MG_CLIP(c)                                                         \
+    MG_MAGNITUDE(d)                                                                                          \
+    MG_CLIP(a) MG_CLIP(b) MG_CLIP(c)                                                                         \
         MG_CLIP(d) "str %[l], %[scale] \n\t"                                                                 \
                    "strh %[a], [%[p]] \n\t strh %[b], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"   \
                    "strh %[c], [%[p]] \n\t strh %[d], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"   \
