@@ -108,7 +108,8 @@ def _asked(row: Row, column: str) -> bool:
 
 
 def _seeds(row: Row, column: str) -> int:
-    return 3 if row == SEEDED and column in (SIMULATED, DEVICE) else 1
+    """Three where a claim rests on the cell."""
+    return 3 if column in (SIMULATED, NO_QAS) or (row, column) == (SEEDED, DEVICE) else 1
 
 
 def _urgency(strip: Strip) -> tuple[bool, bool, bool]:
