@@ -22,8 +22,9 @@ from mcugrad.errors import McugradError, UserError  # noqa: E402
 from mcugrad.link.messages import header_text  # noqa: E402
 
 CPU = ["-mcpu=cortex-m7", "-mthumb", "-mfloat-abi=hard"]
-# -O3: the kernels' loops gain more from unrolling than the flash costs. Contraction would change the numbers.
-CODE = ["-std=gnu11", "-O3", "-g", "-ffp-contract=off", "-fno-math-errno"]
+# -O3: the kernels' loops gain more from unrolling than the flash costs, but not from a copy for each value of a
+# condition. Contraction would change the numbers.
+CODE = ["-std=gnu11", "-O3", "-fno-unswitch-loops", "-g", "-ffp-contract=off", "-fno-math-errno"]
 SECTIONS = ["-ffunction-sections", "-fdata-sections"]
 WARN = ["-Wall", "-Wextra", "-Werror", "-Wdouble-promotion"]
 LINK = ["-nostartfiles", "-Wl,--gc-sections", "-Wl,--fatal-warnings", "-Wl,--build-id=none"]

@@ -11,11 +11,20 @@ static float feature(int8_t x, const mg_linear_params *p) {
 }
 
 static void features(float *f, const int8_t *x, int32_t n, const mg_linear_params *p) {
+#pragma GCC unroll 1
     for (int32_t i = 0; i < n; i++)
         f[i] = feature(x[i], p);
 }
 
 MG_INLINE float add_products(float sum, const float *w, const float *f, int32_t n) {
+    for (int32_t i = 0; i < n; i++)
+        sum += w[i] * f[i];
+    return sum;
+}
+
+/* The same, not unrolled. */
+static float add_some(float sum, const float *w, const float *f, int32_t n) {
+#pragma GCC unroll 1
     for (int32_t i = 0; i < n; i++)
         sum += w[i] * f[i];
     return sum;
@@ -31,28 +40,27 @@ void mg_linear_f32(float *logits, const int8_t *x, const float *w, const float *
         features(f, x + i, n, p);
         for (int32_t c = 0; c < classes; c++) {
             const float *row = w + c * all + i;
-            logits[c] =
-                n == BLOCK ? add_products(logits[c], row, f, BLOCK) : add_products(logits[c], row, f, n);
+            logits[c] = n == BLOCK ? add_products(logits[c], row, f, BLOCK) : add_some(logits[c], row, f, n);
         }
     }
 }
 
-/* dx of n features from w on. */
-MG_INLINE void linear_dx(float *dx, const float *dlogits, const float *w, int32_t n,
-                         const mg_linear_params *p) {
+/* dx of n features from w on; once for all n, as unrolling it takes 2 KB of flash. */
+static void __attribute__((noinline))
+linear_dx(float *dx, const float *dlogits, const float *w, int32_t n, const mg_linear_params *p) {
     float sums[BLOCK] = {0.0f};
     for (int32_t c = 0; c < p->classes; c++, w += p->features)
+#pragma GCC unroll 1
         for (int32_t i = 0; i < n; i++)
             sums[i] += dlogits[c] * w[i];
+#pragma GCC unroll 1
     for (int32_t i = 0; i < n; i++)
         dx[i] = sums[i] * p->scale;
 }
 
 void mg_linear_dx_f32(float *dx, const float *dlogits, const float *w, const mg_linear_params *p) {
-    int32_t i = 0;
-    for (; i + BLOCK <= p->features; i += BLOCK)
-        linear_dx(dx + i, dlogits, w + i, BLOCK, p);
-    linear_dx(dx + i, dlogits, w + i, p->features - i, p);
+    for (int32_t i = 0; i < p->features; i += BLOCK)
+        linear_dx(dx + i, dlogits, w + i, p->features - i < BLOCK ? p->features - i : BLOCK, p);
 }
 
 /* Exponent of the largest magnitude; bits of floats without their sign order as integers, not-a-number on
@@ -77,7 +85,8 @@ void mg_quantise_dx_s16(int16_t *dx, const float *d, mg_scale *dx_scale, const m
 }
 
 /* The weights of one class for n features. */
-MG_INLINE void move(float *w, const float *f, float step, int32_t n) {
+static void move(float *w, const float *f, float step, int32_t n) {
+#pragma GCC unroll 4
     for (int32_t i = 0; i < n; i++)
         w[i] -= step * f[i];
 }
@@ -89,14 +98,10 @@ void mg_linear_sgd_f32(float *w, float *b, const float *dlogits, const int8_t *x
         const int32_t n = all - i < BLOCK ? all - i : BLOCK;
         float f[BLOCK];
         features(f, x + i, n, p);
-        for (int32_t c = 0; c < p->classes; c++) {
-            const float step = *lr * dlogits[c];
-            if (n == BLOCK)
-                move(w + c * all + i, f, step, BLOCK);
-            else
-                move(w + c * all + i, f, step, n);
-        }
+        for (int32_t c = 0; c < p->classes; c++)
+            move(w + c * all + i, f, *lr * dlogits[c], n);
     }
+#pragma GCC unroll 1
     for (int32_t c = 0; c < p->classes; c++)
         b[c] -= *lr * dlogits[c];
 }

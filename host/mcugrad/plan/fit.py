@@ -13,9 +13,9 @@ from mcugrad.plan.memory import Plan
 from mcugrad.plan.peak import at_peak, state_bytes
 
 # RAM of the firmware itself, without the link's DMA ring; a test compares both with the ELF of every board.
-FIRMWARE = {"stm32f7": 1176, "stm32h7": 1176}
+FIRMWARE = {"stm32f7": 536, "stm32h7": 536}
 FEED = 8  # and of a first stream that takes the sample by rows
-RING = 2048
+RING = 768
 MARK = 4  # bytes a node's time stamp takes
 
 
