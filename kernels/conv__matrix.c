@@ -67,10 +67,11 @@ static void lay_one(int8_t *to, const int8_t *x, int32_t at, int32_t first, int3
 static void lay_out(int8_t *to, int32_t pitch, const int8_t *x, int32_t at, int32_t first, int32_t last,
                     const mg_conv_params *p) {
     const int32_t line = p->kernel_w * p->in_c, step = p->stride * p->in_c, ox = at % p->out_w;
-    const mg_taps rows = mg_rows(at / p->out_w, p), left = mg_columns(ox, p), right = mg_columns(ox + 3, p);
-    const int inside = rows.first <= first && rows.last >= last && left.at >= 0;
-    if (inside && right.last == p->kernel_w && ox + 3 < p->out_w && line >= 4) {
-        x += mg_in_at(rows.at + first, left.at, p);
+    const int32_t left = ox * p->stride - p->pad, right = left + 3 * p->stride + p->kernel_w;
+    const int32_t top = at / p->out_w * p->stride - p->pad_top;
+    const int inside = top + first >= 0 && top + last <= p->in_h && left >= 0 && right <= p->in_w;
+    if (inside && ox + 3 < p->out_w && line >= 4) {
+        x += mg_in_at(top + first, left, p);
         for (int32_t ky = first; ky < last; ky++, to += line, x += p->in_w * p->in_c)
             copy_four(to, pitch, x, step, line);
         return;
@@ -79,17 +80,23 @@ static void lay_out(int8_t *to, int32_t pitch, const int8_t *x, int32_t at, int3
         lay_one(to + k * pitch, x, at + k, first, last, p);
 }
 
+/* The last n % 4 bytes of n, zeros after them. */
+static uint32_t last_of(const int8_t *w, int32_t n) {
+    uint32_t v = 0;
+    if (n >= 4)
+        return mg_load32(w + n - 4) >> (32 - n % 4 * 8);
+    for (int32_t i = 0; i < n; i++)
+        v |= (uint32_t)(uint8_t)w[i] << 8 * i;
+    return v;
+}
+
 /* Weights of some channels in the order for quads; padded taps weigh nothing. */
 static void widen_weights(int16_t *to, const int8_t *w, int32_t channels, const product *c) {
     const int32_t whole = c->taps & ~3;
     for (; channels > 0; channels--, to += c->pitch, w += c->taps) {
         mg_widen_row(to, w, whole);
-        if (whole < c->taps) {
-            int8_t rest[4] = {0};
-            for (int32_t i = whole; i < c->taps; i++)
-                rest[i - whole] = w[i];
-            mg_widen_row(to + whole, rest, 4);
-        }
+        if (whole < c->taps)
+            mg_widen_four(to + whole, last_of(w, c->taps));
     }
 }
 
@@ -122,10 +129,13 @@ static void at_once(const product *c) {
     const int32_t out_c = c->p->out_c, bytes = as_they_lie(c) ? 0 : c->pitch;
     const int32_t room = WORDS * 2 - 4 * c->pitch - 2 * bytes, fit = mg_min(out_c, room / c->pitch);
     const int32_t most = fit < out_c ? fit & -CHANNELS : fit;
-    const int few = c->pixels < 16 || (most < 2 * CHANNELS && most < out_c);
+    const int32_t groups = most ? (out_c + most - 1) / most : 0;
+    /* In eighths of an instruction a product and pixel: to widen windows again, weights once; an eighth is
+     * won. */
+    const int dear = !groups || 9 * (groups - 1) * c->pixels + 12 * out_c > c->pixels * out_c;
     int8_t *const laid = (int8_t *)(memory + 2 * c->pitch);
     int16_t *const words = (int16_t *)(laid + 4 * bytes);
-    if (c->taps % 4 == 0 && few) {
+    if (c->taps % 4 == 0 && dear) {
         pixels(c, memory, laid, 0, 0, out_c);
         return;
     }

@@ -1,5 +1,5 @@
 /* The inner loops of the matrix products. In the assembly: r1 quads, lr their end, r12 rows, r4-r7 sums, r2
- * and r3 four elements of a row, r8-r11 a word of each quad; r0 what remains in memory. The loop makes 16
+ * and r3 four elements of a row, r8-r11 a word of each quad; r0 what remains in memory. The loop makes 32
  * products of each and is entered so that the right number of steps is done, or left at once. The same in C:
  * quad__twins.c. */
 #include "quad.h"
@@ -10,7 +10,7 @@
 
 /* Where the loop is entered after the first step. */
 static uint32_t entry_after_first(int32_t n) {
-    return n > 4 ? (uint32_t)((1 - n / 4) & 3) : 4;
+    return n > 4 ? (uint32_t)((1 - n / 4) & 7) : 8;
 }
 
 /* clang-format off */
@@ -68,18 +68,23 @@ static uint32_t entry_after_first(int32_t n) {
     "smlad  r6, r3, r10, r6\n\t"                                                                          \
     "smlad  r7, r3, r11, r7\n\t"
 
-/* Entry r2: 0 to 3, or 4 to do nothing. */
+/* Entry r2: 0 to 7, or 8 to do nothing. */
 #define STEPS(load)                                                                                       \
     "tbb    [pc, r2]\n\t"                                                                                 \
-    "4:\n"                                                                                                \
-    ".byte  (50f - 4b) / 2, (51f - 4b) / 2, (52f - 4b) / 2, (53f - 4b) / 2, (54f - 4b) / 2, 0\n\t"        \
+    "4:\n\t"                                                                                              \
+    ".byte  (50f - 4b) / 2, (51f - 4b) / 2, (52f - 4b) / 2, (53f - 4b) / 2, (54f - 4b) / 2\n\t"           \
+    ".byte  (55f - 4b) / 2, (56f - 4b) / 2, (57f - 4b) / 2, (58f - 4b) / 2, 0\n\t"                        \
     STEP("50", load)                                                                                      \
     STEP("51", load)                                                                                      \
     STEP("52", load)                                                                                      \
     STEP("53", load)                                                                                      \
+    STEP("54", load)                                                                                      \
+    STEP("55", load)                                                                                      \
+    STEP("56", load)                                                                                      \
+    STEP("57", load)                                                                                      \
     "cmp    r1, lr\n\t"                                                                                   \
     "bne    50b\n\t"                                                                                      \
-    "54:\n"
+    "58:\n\t"
 
 /* Into memory. Of r0: the sums, quads, entry, bytes from row to row less their length and from sums to sums,
  * rows, ends of the quads and of the rows. */
@@ -111,7 +116,7 @@ typedef struct {
 #define QUADS(name, type, load)                                                                           \
     void name(int32_t *sums, const type *row, const uint32_t *quads, mg_rows_of rows) {                   \
         const int32_t n = rows.n, size = (int32_t)sizeof *row;                                            \
-        into_memory all = {.sums = sums, .quads = quads, .entry = (uint32_t)(-n / 4 & 3), .row = row};    \
+        into_memory all = {.sums = sums, .quads = quads, .entry = (uint32_t)(-n / 4 & 7), .row = row};    \
         all.skip = (rows.apart - n) * size, all.step = 4 * rows.step;                                     \
         all.quads_end = quads + 2 * n, all.end = row + rows.count * rows.apart;                           \
         register into_memory *r0 __asm__("r0") = &all;                                                    \
