@@ -61,3 +61,8 @@ def small(seed: int = 0) -> Graph:
 def sample(graph: Graph, seed: int) -> Array:
     rng = np.random.default_rng(seed)
     return rng.integers(-128, 128, graph.inputs[0].shape).astype(np.int8)
+
+
+def wide_front() -> Graph:
+    net = Net((33, 31, 3), 4).conv("conv0", 8, 3, 2)
+    return net.block("b0", 16, 8, 3).block("b1", 24, 8, 5, 2).block("b2", 8, 8, 3).head(4)

@@ -26,7 +26,7 @@ from mcugrad.plan.memory import place
 from mcugrad.plan.stream import FEED, Stream, stream, streamable
 from tests.codegen.test_equality import F746, assert_equal_steps, host_model
 from tests.codegen.test_front import assert_same_training
-from tests.networks import Net, sample
+from tests.networks import Net, sample, wide_front
 
 SANITIZER = ["-fsanitize=undefined", "-fno-sanitize-recover=undefined"]
 
@@ -108,11 +108,6 @@ def assert_dirt_does_not_matter(model: HostModel, x: Array) -> None:
 def test_random_streams_are_sound(seed: int) -> None:
     placed = streamed(compile_model(random_network(100 + seed), "head-only", boards.load(F746)), seed).plan
     assert placed.bound <= placed.arena_bytes
-
-
-def wide_front() -> Graph:
-    net = Net((33, 31, 3), 4).conv("conv0", 8, 3, 2)
-    return net.block("b0", 16, 8, 3).block("b1", 24, 8, 5, 2).block("b2", 8, 8, 3).head(4)
 
 
 def test_planner_streams_where_that_pays(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ NODES = [
     {"op": "sgd", "layer": "a<b>", "phase": "update", "shape": "2x1 -> 2x1", "macs": 0},
 ]
 MANIFEST = {
-    "input": {"bytes": 16}, "model": "toy", "hash": "ab" * 16, "nodes": NODES, "arena_bytes": 96,
+    "input": {"bytes": 16}, "feeds": 3, "model": "toy", "hash": "ab" * 16, "nodes": NODES, "arena_bytes": 96,
     "buffers": [[["x"], 0, 16, 0, 1], [["y"], 16, 32, 0, 2], [["dw"], 48, 48, 1, 2]],
 }  # fmt: skip
 JOB = {
@@ -75,6 +75,7 @@ def test_it_tells_the_run(tmp_path: Path) -> None:
     assert "ab" * 16 in text
     assert "instructions exact" in text
     assert "of the line rate" in text and "921,600 baud" in text
+    assert "while the rest is under way" in text
 
 
 def test_a_real_board_counts_cycles_only(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from mcugrad.sources import Samples, Split
 from mcugrad.twin import engine
 from mcugrad.validate import command, executions
 from mcugrad.validate.compare import Cell, Comparison, compare
-from tests.networks import sample, small
+from tests.networks import sample, small, wide_front
 
 pytest.importorskip("unicorn")
 BOARD = "nucleo_f746zg"
@@ -35,13 +36,16 @@ BOARD = "nucleo_f746zg"
 
 def pixels(graph: Graph, count: int) -> Samples:
     x = np.stack([sample(graph, i) for i in range(count)])
-    return Samples(x.view(np.uint8) ^ 0x80, np.arange(count) % 5)
+    return Samples(x.view(np.uint8) ^ 0x80, np.arange(count) % 4)
 
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    folder, graph = tmp_path_factory.mktemp("validate"), small()
-    compiled = compile_model(graph, "2 5:1/2 8:1/3", boards.load(BOARD))
+    return prepared(small(), "2 5:1/2 8:1/3", tmp_path_factory.mktemp("validate"))
+
+
+def prepared(graph: Graph, scheme: str, folder: Path) -> Prepared:
+    compiled = compile_model(graph, scheme, boards.load(BOARD))
     elf = build(BOARD, write(compiled.emitted, folder / "gen"), folder / "out")
     some = pixels(graph, 6)
     split = Split(some, some, tuple("abcde"))
@@ -78,6 +82,13 @@ def test_all_four_are_equal_and_say_what_they_show(plugged: Prepared) -> None:
     moved = [row for row in found.rows if row.phase == "backward" and row.largest > 0]
     assert moved, "gradients of nothing but zeros would be equal too"
     command.refuse(found)
+
+
+def test_tensors_of_a_step_that_began_while_its_sample_came(tmp_path: Path) -> None:
+    fed = prepared(wide_front(), "head-only", tmp_path)
+    assert fed.compiled.manifest["feeds"]
+    found = compared(fed)
+    assert found.equal and found.shown("emulated") == len(found.rows) - len(fed.compiled.plan.windows)
 
 
 def test_a_wrong_gradient_in_torch_is_found_where_it_begins(
