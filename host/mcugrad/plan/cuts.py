@@ -1,16 +1,22 @@
-"""Where streams begin and end, and how many rows a call makes: first the lowest peak, or what the rest of the
-step needs anyway; below that the fewest instructions."""
+"""Where streams begin and end, and how many rows a call makes: first the lowest peak that adds few enough
+instructions, or what the rest of the step needs anyway; below that the fewest instructions."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from math import inf
 
+from mcugrad import ops
 from mcugrad.ir import Graph, Node
 from mcugrad.plan.front import leading
-from mcugrad.plan.stream import Stream, row_bytes, stream, streamable
+from mcugrad.plan.stream import FEED, Stream, row_bytes, stream, streamable
 
+MOST = 0.03  # of a training step's instructions may streams add
+PER_MAC = (1.1, 2.6)  # instructions: of others, of depthwise ones; rather too few
+ROWS = (1, 4)  # a call, to compare parts by
 Part = tuple[int, int]  # first and last node; a single node runs whole
 
 
@@ -18,17 +24,31 @@ def choose(graph: Graph, order: Sequence[Node], live: Sequence[int]) -> list[tup
     """Ways to stream the frozen nodes that come first, the fewest instructions first; none where that lowers
     no peak. live: bytes alive at each node when none is streamed."""
     front = leading(graph, order)
-    rest = max(live[front:], default=0)
-    if max(live[:front], default=0) <= rest:
+    rest, whole = max(live[front:], default=0), max(live[:front], default=0)
+    if whole <= rest:
         return []
-    cuts = _Cuts(graph, order, front, live)
-    limit = max(cuts.lowest_peak(), rest)
-    parts = [part for part in cuts.cheapest(limit) if part[1] > part[0]]
-    grown = tuple(cuts.grown(part, limit) for part in parts)
-    return [grown, tuple(cuts.single(part) for part in parts)]
+    cuts, most = Cuts(graph, order, front, live), allowed(graph, order)
+    limit = cuts.affordable(max(cuts.lowest_peak(), rest), whole, most)
+    ways = [cuts.grown(limit), cuts.single(limit)]
+    return [way for way in ways if way and cuts.price(way) <= most]
 
 
-class _Cuts:
+def allowed(graph: Graph, order: Sequence[Node]) -> float:
+    """Instructions that streams may add to a training step; memory comes first where nothing trains."""
+    trains = any(ops.get(node.op).phase == "update" for node in order)
+    return MOST * instructions(graph, order) if trains else inf
+
+
+def instructions(graph: Graph, order: Sequence[Node]) -> float:
+    """Of a step that streams nothing, about."""
+    return sum(
+        PER_MAC[node.op.startswith("depthwise")]
+        * ops.get(node.op).macs([graph.value(n) for n in node.ins], [graph.value(n) for n in node.outs])
+        for node in order
+    )
+
+
+class Cuts:
     """The parts that a front can be cut into."""
 
     def __init__(self, graph: Graph, order: Sequence[Node], front: int, live: Sequence[int]) -> None:
@@ -36,6 +56,7 @@ class _Cuts:
         self.last = {name: i for i, node in enumerate(order) for name in node.ins}
         self.made = {name: i for i, node in enumerate(order) for name in node.outs}
         self.peaks: dict[Part, int] = {}
+        self.known: dict[tuple[Part, tuple[int, ...]], tuple[Stream, int]] = {}
         self.starts = self._starts()
 
     def lowest_peak(self) -> int:
@@ -49,33 +70,51 @@ class _Cuts:
             peaks.append(best)
         return peaks[-1]
 
-    def cheapest(self, limit: int) -> list[Part]:
-        """The parts that cost the fewest instructions with no peak above the limit."""
+    def affordable(self, lowest: int, highest: int, most: float) -> int:
+        """The lowest limit of the peak for which the cheapest parts add no more instructions than `most`."""
+        between = sorted({peak for peak in self.peaks.values() if lowest < peak < highest})
+        limits = [*between, highest]
+        if self.price(self.grown(lowest)) <= most:
+            return lowest
+        return limits[bisect_left(limits, True, key=lambda limit: self.price(self.grown(limit)) <= most)]
+
+    def cheapest(self, limit: int, rows: int = 1) -> list[Part]:
+        """The parts that cost the fewest instructions at so many rows a call with no peak above the limit."""
         best: list[tuple[float, list[Part]]] = [(0, [])]
         for b in range(self.front):
-            ways = [(best[a][0] + self._cost((a, b)), a) for a in range(self.starts[b], b + 1)]
+            ways = [(best[a][0] + self._cost((a, b), rows), a) for a in range(self.starts[b], b + 1)]
             cost, a = next(
                 (w for w in sorted(ways) if w[0] < inf and self.peak((w[1], b)) <= limit), (inf, b)
             )
             best.append((cost, [*best[a][1], (a, b)]))
         return best[-1][1]
 
-    def grown(self, part: Part, limit: int) -> Stream:
-        """The part's stream, with more rows a call where that saves most and does not pass the limit."""
+    def grown(self, limit: int) -> tuple[Stream, ...]:
+        """The cheapest parts' streams, with more rows a call where that does not pass the limit."""
+        ways = ([p for p in self.cheapest(limit, rows) if p[1] > p[0]] for rows in ROWS)
+        return min((tuple(self._grow(part, limit) for part in way) for way in ways), key=self.price)
+
+    def single(self, limit: int) -> tuple[Stream, ...]:
+        """The cheapest parts' streams, one row a call."""
+        return tuple(self._stream(part, {}) for part in self.cheapest(limit) if part[1] > part[0])
+
+    def price(self, streams: Sequence[Stream]) -> float:
+        """Instructions that streams add, about."""
+        calls = Counter(step.node for s in streams for step in s.steps if step.node != FEED)
+        return sum((count - 1) * self._call_cost(i) for i, count in calls.items())
+
+    def _grow(self, part: Part, limit: int) -> Stream:
+        """First more rows where that saves most."""
         rows = dict.fromkeys(range(part[0], part[1] + 1), 1)
         chosen = self._stream(part, rows)
         tried: set[tuple[int, int]] = set()
         while more := [i for i in rows if rows[i] < self._height(i) and (i, rows[i]) not in tried]:
             i = max(more, key=lambda i: self._saved(i, rows[i]))
             tried.add((i, rows[i]))
-            other = self._stream(part, rows | {i: 2 * rows[i]})
-            if self._peak_of(part, other) <= limit:
+            other, peak = self._with_peak(part, rows | {i: 2 * rows[i]})
+            if peak <= limit:
                 chosen, rows = other, rows | {i: 2 * rows[i]}
         return chosen
-
-    def single(self, part: Part) -> Stream:
-        """The part's stream, one row a call."""
-        return self._stream(part, {})
 
     def peak(self, part: Part) -> int:
         """Most bytes alive while a part runs."""
@@ -83,6 +122,13 @@ class _Cuts:
             a, b = part
             self.peaks[part] = self.live[a] if a == b else self._peak_of(part, self._stream(part, {}))
         return self.peaks[part]
+
+    def _with_peak(self, part: Part, rows: Mapping[int, int]) -> tuple[Stream, int]:
+        key = part, tuple(rows.values())
+        if key not in self.known:
+            s = self._stream(part, rows)
+            self.known[key] = s, self._peak_of(part, s)
+        return self.known[key]
 
     def _stream(self, part: Part, rows: Mapping[int, int]) -> Stream:
         return stream(self.graph, self.order, *part, rows)
@@ -116,10 +162,10 @@ class _Cuts:
         alive = (n for n in names if self.made.get(n, -1) < node <= self.last.get(n, -1) and n not in s.spans)
         return sum(self.graph.value(n).nbytes for n in alive)
 
-    def _cost(self, part: Part) -> float:
-        """Instructions that a stream adds with one row a call, about; those of moves are few."""
+    def _cost(self, part: Part, rows: int) -> float:
+        """Instructions that a stream adds with so many rows a call, about; those of moves are few."""
         a, b = part
-        return 0.0 if a == b else sum(self._calls(i, 1) * self._call_cost(i) for i in range(a, b + 1))
+        return 0.0 if a == b else sum(self._calls(i, rows) * self._call_cost(i) for i in range(a, b + 1))
 
     def _saved(self, i: int, rows: int) -> float:
         """Instructions that twice as many rows a call save."""
@@ -132,13 +178,13 @@ class _Cuts:
         return -(-self._height(i) // rows) - 1
 
     def _call_cost(self, i: int) -> float:
-        """Instructions of one more call: weights widened again, rows expanded again."""
+        """Instructions of one more call, as measured: weights widened again, rows expanded again."""
         node = self.order[i]
         if node.op == "add":
-            return 100.0
+            return 60.0
         w = self.graph.value(node.ins[1])
         if node.op == "conv2d":
-            return 150.0 + (2 * w.size + 20 * w.shape[0] if w.shape[1] == 1 else 0)
+            return 130.0 + (0.1 * w.size + 20 * w.shape[0] if w.shape[1] == 1 else 4 * w.size)
         kernel, _, channels = w.shape
         width, again = self.graph.value(node.ins[0]).shape[1], max(kernel - node.attrs["stride"], 0)
-        return 150.0 + float(channels / 4 * (6 * again * (width + kernel) + 6 * kernel * kernel + 200))
+        return float(channels / 4 * (again * (7 * (width + kernel) + 215) + 385))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
+from math import inf
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from mcugrad.errors import InternalError
 from mcugrad.ir import Graph
 from mcugrad.pipeline import lowered, uncalibrated
+from mcugrad.plan import cuts
 from mcugrad.plan.arena import Buffer
 from mcugrad.plan.check import check
 from mcugrad.plan.memory import Plan, plan
@@ -30,7 +32,9 @@ GRAPHS = {
     "whole": lowered(uncalibrated(small(), "last-6")),
     "streamed": lowered(uncalibrated(streamed(), "head-only")),
 }
-PLANS = {kind: plan(graph) for kind, graph in GRAPHS.items()}
+with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(cuts, "MOST", inf)
+    PLANS = {kind: plan(graph) for kind, graph in GRAPHS.items()}
 Change = Callable[[Plan, Buffer], Buffer]
 CORRUPTIONS: dict[str, Change] = {
     "off a word": lambda p, b: replace(b, offset=b.offset + 2),
