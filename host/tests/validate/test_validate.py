@@ -88,7 +88,8 @@ def test_tensors_of_a_step_that_began_while_its_sample_came(tmp_path: Path) -> N
     fed = prepared(wide_front(), "head-only", tmp_path)
     assert fed.compiled.manifest["feeds"]
     found = compared(fed)
-    assert found.equal and found.shown("emulated") == len(found.rows) - len(fed.compiled.plan.windows)
+    streamed = [row for row in found.rows if row.name in fed.compiled.plan.windows]
+    assert found.equal and streamed and found.shown("emulated") == len(found.rows) - len(streamed)
 
 
 def test_a_wrong_gradient_in_torch_is_found_where_it_begins(
