@@ -166,8 +166,7 @@ def _needs(b: Buffer, moment: int, uses: _Uses) -> list[tuple[int, int]]:
 
 def _bytes(graph: Graph, plan: Plan, name: str) -> int:
     value = graph.value(name)
-    rows = plan.windows.get(name, value.shape[0])
-    return value.nbytes // value.shape[0] * rows
+    return value.nbytes // value.shape[0] * plan.windows[name] if name in plan.windows else value.nbytes
 
 
 def _live(plan: Plan, moment: int) -> int:
