@@ -98,6 +98,7 @@ static void put_bits(uint8_t *mask, int32_t i, const uint32_t *bits, int32_t row
                 for (int32_t k = mg_min(left, MG_RUN); k > 0; k--, i += c, to += c >> 3, four >>= 8)
                     *to = (uint8_t)(*to | (four & half));
             } else {
+#pragma GCC unroll 1
                 for (int32_t k = mg_min(left, MG_RUN); k > 0; k--, i += c, four >>= 8)
                     mg_put_bits(mask, i, four & 15);
             }
@@ -117,6 +118,7 @@ static void block(int8_t *y, uint8_t *mask, int32_t i, mg_lines *s, int32_t n, c
         bits[j] = 0;
     RUNS[(p->kernel_w - 3) / 2][p->stride - 1](s);
     for (int32_t j = 0; part && j < s->count * n; j++)
+#pragma GCC unroll 1
         for (int k = 0; k < MG_CHANNELS; k++)
             y[i + (j / n * p->out_w + j % n) * c + k] = some[k][j / n][j % n];
     if (mask)
@@ -124,9 +126,10 @@ static void block(int8_t *y, uint8_t *mask, int32_t i, mg_lines *s, int32_t n, c
 }
 
 /* Output rows first to end - 1. */
-static void lay(mg_lines *s, int32_t first, int32_t end, const mg_conv_params *p) {
+MG_SMALL void lay(mg_lines *s, int32_t first, int32_t end, const mg_conv_params *p) {
     const int32_t kernel = p->kernel_w, row = mg_tap_words(kernel, p->stride) * (int32_t)sizeof *s->taps;
     s->count = end - first;
+#pragma GCC unroll 1
     for (int32_t k = 0; k < s->count; k++)
         s->lines[k] = mg_line_at((first + k) * p->stride - p->pad_top, kernel, p->in_h, s->pitch, row,
                                  p->stride, kernel == 3);
@@ -156,7 +159,7 @@ static void group(int8_t *y, uint8_t *mask, const int8_t *x, mg_planes *v, mg_li
     }
 }
 
-static void number_taps(mg_planes *v, const mg_conv_params *p) {
+MG_SMALL void number_taps(mg_planes *v, const mg_conv_params *p) {
     const int32_t kernel = p->kernel_w, words = mg_tap_words(kernel, p->stride);
     v->words = kernel * words;
     for (int32_t i = 0; i < v->words; i++) {

@@ -48,7 +48,7 @@ static inline int32_t tap_at(int32_t j, int32_t i, const mg_conv_params *p) {
 }
 
 /* The words of taps of all phases, phase by phase. */
-static void number_taps(mg_planes *v, const mg_conv_params *p) {
+MG_SMALL void number_taps(mg_planes *v, const mg_conv_params *p) {
     const int32_t s = p->stride, kernel = p->kernel_w;
     v->words = 0;
     for (int32_t phase = 0; phase < s * s; phase++) {
@@ -94,7 +94,9 @@ static void phase(int16_t *dx, mg_lines *s, lines_function *run, int32_t n, int3
         s->runs = 1, s->beyond = 0, s->x += whole;
         s->zero = run(s);
         for (int32_t y = 0; y < s->count; y++)
+#pragma GCC unroll 1
             for (int32_t x = whole; x < n; x++)
+#pragma GCC unroll 1
                 for (int32_t k = 0; k < MG_CHANNELS; k++)
                     dx[y * down + x * apart + k] = some[k][y][x - whole];
     }
@@ -104,6 +106,7 @@ static void phase(int16_t *dx, mg_lines *s, lines_function *run, int32_t n, int3
 static void lay(mg_lines *s, int32_t first, int32_t end, int32_t y, int32_t words, const mg_conv_params *p) {
     const int32_t row = words * (int32_t)sizeof *s->taps;
     s->count = (end - first - y + p->stride - 1) / p->stride;
+#pragma GCC unroll 1
     for (int32_t k = 0; k < s->count; k++)
         s->lines[k] = mg_line_at(first / p->stride + k - reach(p), taps_of(y, p), p->out_h, s->pitch, row, 1,
                                  p->kernel_h * p->stride == 3);

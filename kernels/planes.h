@@ -22,6 +22,9 @@ typedef struct {
 
 enum { MG_NO_TAP = 255 };
 
+/* For what runs once a call, or once some lines. */
+#define MG_SMALL static __attribute__((noinline, optimize("O2")))
+
 /* Bytes from a row to the next. */
 static inline int32_t mg_pitch(const mg_planes *v) {
     return MG_CHANNELS * v->columns * (int32_t)sizeof *v->rows;
@@ -38,7 +41,7 @@ static inline int32_t mg_most_columns(int32_t rows) {
 }
 
 /* Columns `from` on of a map of so many rows and columns. */
-static inline void mg_planes_at(mg_planes *v, int32_t columns, int32_t from, int32_t height, int32_t width) {
+MG_SMALL void mg_planes_at(mg_planes *v, int32_t columns, int32_t from, int32_t height, int32_t width) {
     v->columns = (columns + 1) & ~1, v->from = from;
     v->capacity = mg_min(MG_PLANES / MG_CHANNELS / v->columns, height);
     v->first = from < 0 ? -from : 0, v->end = mg_min(width - from, v->columns);

@@ -154,11 +154,14 @@ typedef struct {
     MG_MAGNITUDE(b)                                                                                          \
     MG_MAGNITUDE(c)                                                                                          \
     MG_MAGNITUDE(d)                                                                                          \
-    MG_CLIP(a) MG_CLIP(b) MG_CLIP(c)                                                                         \
-        MG_CLIP(d) "str %[l], %[scale] \n\t"                                                                 \
-                   "strh %[a], [%[p]] \n\t strh %[b], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"   \
-                   "strh %[c], [%[p]] \n\t strh %[d], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"   \
-                   "str %[p], %[to] \n\t"
+    MG_CLIP(a)                                                                                               \
+    MG_CLIP(b)                                                                                               \
+    MG_CLIP(c)                                                                                               \
+    MG_CLIP(d)                                                                                               \
+    "str %[l], %[scale] \n\t"                                                                                \
+    "strh %[a], [%[p]] \n\t strh %[b], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"                  \
+    "strh %[c], [%[p]] \n\t strh %[d], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"                  \
+    "str %[p], %[to] \n\t"
 
 /* The same for a window of 3 x 3 without masks, whose registers hold more: `end` counts the runs above its
  * two bits. */
