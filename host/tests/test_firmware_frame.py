@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from cobs import cobs
 
+from mcugrad.link.messages import MAX_PAYLOAD
 from mcugrad.paths import FIRMWARE
 
 HERE = Path(__file__).parent / "firmware"
-MAX = 4 + 1024 + 4
+MAX = 4 + MAX_PAYLOAD + 4
 DROPPED = None
 
 
@@ -75,7 +76,7 @@ def payload(rng: random.Random, size: int) -> bytes:
     return bytes(rng.choice(kind) for _ in range(size))
 
 
-SIZES = [0, 1, 2, 245, 246, 247, 249, 250, 251, 252, 253, 254, 255, 256, 500, 507, 508, 509, 1000, 1023, 1024]
+SIZES = [0, 1, 2, 245, 246, 247, 249, 250, 251, 252, 253, 254, 255, 256, 300, MAX_PAYLOAD - 1, MAX_PAYLOAD]
 
 
 @pytest.mark.parametrize("size", SIZES)

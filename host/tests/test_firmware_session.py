@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from mcugrad.link.frame import Decoder, encode
-from mcugrad.link.messages import ERRORS, MODES, SHAPES, Message, header_text, pack, unpack
+from mcugrad.link.messages import ERRORS, MAX_PAYLOAD, MODES, SHAPES, Message, header_text, pack, unpack
 from mcugrad.paths import FIRMWARE
 
 HERE = Path(__file__).parent / "firmware"
 INPUT, CLASSES, STATE = 3072, 10, 48
 SAMPLE = bytes([1, 0, 2] * 1024)
+PIECE = MAX_PAYLOAD - SHAPES["data"].struct.size
 SUM = sum(SAMPLE)
 
 
@@ -72,8 +73,8 @@ class Host:
         return self.receive()
 
     def push(self, step: int, sample: bytes = SAMPLE) -> None:
-        for at in range(0, len(sample), 1016):
-            piece = sample[at : at + 1016]
+        for at in range(0, len(sample), PIECE):
+            piece = sample[at : at + PIECE]
             assert self.ask("data", piece, step=step, offset=at)["received"] == at + len(piece)
 
     def train(
@@ -83,7 +84,7 @@ class Host:
         return self.ask("train", step=step, label=label, mode=MODES[mode], lr=lr, crc=crc)
 
     def state(self) -> bytes:
-        return self.ask("read", object=0, offset=0, length=1000).tail
+        return self.ask("read", object=0, offset=0, length=MAX_PAYLOAD).tail
 
 
 @pytest.fixture
@@ -158,9 +159,9 @@ def test_refuses_a_sample_of_another_size(host: Host) -> None:
     error = refused(host.ask("data", b"x" * 100, step=1, offset=INPUT - 50), "bad_size")
     assert (error["detail"], error["expected"]) == (INPUT + 50, INPUT)
     refused(host.ask("data", b"x" * 100, step=1, offset=0xFFFFFFFF), "bad_size")
-    host.ask("data", SAMPLE[:1000], step=1, offset=0)
+    host.ask("data", SAMPLE[:300], step=1, offset=0)
     error = refused(host.train(1), "bad_size")
-    assert (error["detail"], error["expected"]) == (1000, INPUT)
+    assert (error["detail"], error["expected"]) == (300, INPUT)
 
 
 def test_refuses_a_label_it_does_not_have_and_keeps_the_sample(host: Host) -> None:
@@ -263,7 +264,7 @@ def test_answers_anything_that_is_a_frame(host: Host, seed: int) -> None:
     types = [shape.type for name, shape in SHAPES.items() if name != "reset"] + [0, 99, 255]
     for _ in range(1500):
         words = b"".join(struct.pack("<I", rng.choice(edges)) for _ in range(rng.randrange(8)))
-        noise = rng.randbytes(rng.randrange(1025))
+        noise = rng.randbytes(rng.randrange(MAX_PAYLOAD + 1))
         host.seq = rng.randrange(0x10000)
         host.send(encode(rng.choice(types), host.seq, rng.choice([words, words[rng.randrange(4) :], noise])))
         host.receive()

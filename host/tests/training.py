@@ -41,7 +41,11 @@ def cosine(a: Array, b: Array) -> float:
 
 def _integer(node: Node, env: interp.Env) -> dict[str, Array]:
     dw, scale = env[node.ins[2]], env[node.ins[4]]
-    return {node.ins[0]: np.ldexp(dw.astype(np.float64), int(scale[0]) + node.attrs["offset"])}
+    return {
+        node.ins[0].removesuffix("_delta"): np.ldexp(
+            dw.astype(np.float64), int(scale[0]) + node.attrs["offset"]
+        )
+    }
 
 
 def _head(node: Node, env: interp.Env) -> dict[str, Array]:

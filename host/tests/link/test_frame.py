@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcugrad.link.frame import MAX_WIRE, Decoder, encode
-from mcugrad.link.messages import MAX_PAYLOAD, SHAPES, Message, header_text, pack, unpack
+from mcugrad.link.messages import MAX_PAYLOAD, SHAPES, VERSION, Message, header_text, pack, unpack
 from tests.link.noise import Noise
 
 PAYLOADS = st.binary(max_size=MAX_PAYLOAD)
@@ -60,7 +60,7 @@ def test_no_payload_breaks_the_parser(type_: int, payload: bytes) -> None:
 
 def test_text_is_padded_and_trimmed() -> None:
     fields = {f.name: b"x" * 16 if f.name == "model_hash" else 1 for f in SHAPES["welcome"].fields}
-    fields |= {"board": "nucleo_f746zg", "model_name": "toy"}
+    fields |= {"proto": VERSION, "board": "nucleo_f746zg", "model_name": "toy"}
     assert unpack(*pack(Message("welcome", fields))) == Message("welcome", fields)
 
 
