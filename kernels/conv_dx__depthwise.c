@@ -79,27 +79,42 @@ LINES(7, 7, 0)
 static lines_function *const RUNS[] = {
     [1] = lines_1, [2] = lines_2, [3] = lines_3, [4] = lines_4, [5] = lines_5, [7] = lines_7};
 
-/* Some lines of one phase, n pixels each, `apart` elements from one to the next; dx at the first one, lines
- * are `down` elements apart. */
+/* Some lines of one phase, n pixels each, a multiple of a run, `apart` elements from one to the next; dx at
+ * the first one, lines are `down` elements apart. */
 static void phase(int16_t *dx, mg_lines *s, lines_function *run, int32_t n, int32_t apart, int32_t down) {
-    const int32_t whole = n & ~(MG_RUN - 1), size = sizeof *dx;
-    if (whole) {
-        s->to = (int8_t *)dx, s->apart = size * apart, s->step = size;
-        s->runs = n / MG_RUN, s->beyond = size * (down - whole * apart);
-        s->zero = run(s);
-    }
-    if (whole < n) {
-        int16_t some[MG_CHANNELS][MG_LINES][MG_RUN];
-        s->to = (int8_t *)some, s->apart = size, s->step = sizeof some[0];
-        s->runs = 1, s->beyond = 0, s->x += whole;
-        s->zero = run(s);
-        for (int32_t y = 0; y < s->count; y++)
-#pragma GCC unroll 1
-            for (int32_t x = whole; x < n; x++)
-#pragma GCC unroll 1
-                for (int32_t k = 0; k < MG_CHANNELS; k++)
-                    dx[y * down + x * apart + k] = some[k][y][x - whole];
-    }
+    const int32_t size = sizeof *dx;
+    s->to = (int8_t *)dx, s->apart = size * apart, s->step = size;
+    s->runs = n / MG_RUN, s->beyond = size * (down - n * apart);
+    s->zero = run(s);
+}
+
+/* The sum of one channel's input: pixel `column` of the window of phase (y, x), whose first row is `row`. */
+MG_SMALL int32_t sum_at(const int16_t *plane, const int8_t *w, int32_t row, int32_t column, int32_t y,
+                        int32_t x, const mg_planes *v, const mg_conv_params *p) {
+    int32_t sum = 0;
+    for (int32_t i = mg_max(-row, 0); i < taps_of(y, p) && row + i < p->out_h; i++)
+        for (int32_t j = 0; j < taps_of(x, p); j++) {
+            const int32_t ky = tap_at(y, i, p), kx = tap_at(x, j, p);
+            if (ky < p->kernel_h && kx < p->kernel_w)
+                sum += plane[(row + i - v->base) * MG_CHANNELS * v->columns + column + j] *
+                       w[(ky * p->kernel_w + kx) * p->in_c];
+        }
+    return sum;
+}
+
+/* The last pixels of the lines, fewer than a run, which would count pixels beyond the map for the magnitude.
+ */
+MG_SMALL void rest(int16_t *dx, const mg_planes *v, mg_lines *s, const int8_t *w, int32_t row, int32_t y,
+                   int32_t x, int32_t column, int32_t n, const mg_conv_params *p) {
+    mg_renorm r = {.mult = s->mult[0], .magnitude = (uint32_t)s->zero};
+    for (int32_t line = 0; line < s->count; line++, dx += p->stride * p->in_w * p->in_c)
+        for (int32_t i = column; i < n; i++)
+            for (int32_t k = 0; k < MG_CHANNELS; k++) {
+                const int32_t sum =
+                    sum_at(v->rows + k * v->columns, w + k, row + line - reach(p), i, y, x, v, p);
+                dx[i * p->stride * p->in_c + k] = mg_renorm_one(&r, sum);
+            }
+    s->zero = (int32_t)r.magnitude;
 }
 
 /* Lines of phase y, from input row `first` (a multiple of the stride) on; words: of taps, a row. */
@@ -113,8 +128,8 @@ static void lay(mg_lines *s, int32_t first, int32_t end, int32_t y, int32_t word
 }
 
 /* Four channels, columns `from` to `from` + n - 1 of the inputs. */
-static void group(int16_t *dx, const int16_t *da, mg_planes *v, mg_lines *s, int32_t from, int32_t n,
-                  const mg_conv_params *p) {
+static void group(int16_t *dx, const int16_t *da, const int8_t *w, mg_planes *v, mg_lines *s, int32_t from,
+                  int32_t n, const mg_conv_params *p) {
     const int32_t stride = p->stride, c = p->in_c, row = p->in_w * c;
     v->base = v->next = 0;
     for (int32_t first = 0, end; first < p->in_h; first = end) {
@@ -129,10 +144,13 @@ static void group(int16_t *dx, const int16_t *da, mg_planes *v, mg_lines *s, int
             if (stride == 2 || s->count != p->in_h)
                 lay(s, first, end, y, words, p);
             s->x = mg_row_at(v, 0);
-            if (s->count)
-                phase(dx + (first + y) * row + (from + x) * c, s,
-                      p->kernel_h * stride == 3 ? lines_3x3 : RUNS[taps], (n - x + stride - 1) / stride,
-                      stride * c, stride * row);
+            const int32_t pixels = (n - x + stride - 1) / stride, whole = pixels & ~(MG_RUN - 1);
+            int16_t *to = dx + (first + y) * row + (from + x) * c;
+            if (s->count && whole)
+                phase(to, s, p->kernel_h * stride == 3 ? lines_3x3 : RUNS[taps], whole, stride * c,
+                      stride * row);
+            if (whole < pixels)
+                rest(to, v, s, w, first / stride, y, x, whole, pixels, p);
             s->taps += taps_of(y, p) * words;
         }
     }
@@ -155,7 +173,7 @@ void mg_depthwise_conv2d_dx_s16__4(int16_t *dx, const int16_t *da, const int8_t 
         s.plane = v.columns, s.pitch = mg_pitch(&v), s.count = 0;
         for (int32_t c = 0; c < p->in_c; c += MG_CHANNELS) {
             mg_widen_taps(&v, w + c, p->in_c);
-            group(dx + c, da + c, &v, &s, from, n, p);
+            group(dx + c, da + c, w + c, &v, &s, from, n, p);
         }
     }
     renorm.magnitude = (uint32_t)s.zero;

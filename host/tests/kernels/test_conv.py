@@ -134,6 +134,19 @@ def test_input_gradients(kernels: Kernels, size: tuple[int, int, int, int], c: i
     input_gradient(kernels, "depthwise_conv2d", size, c, c)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize("width", [3, 5, 7, 9, 15])
+def test_nothing_beyond_the_map_counts(kernels: Kernels, width: int, kernel: int, stride: int) -> None:
+    """All that is not zero would go to columns behind the last one."""
+    pad = kernel // 2
+    h, w = out_shape((8, width, kernel, stride), pad)
+    da, taps = np.zeros((h, w, 8), np.int16), np.zeros((kernel, kernel, 8), np.int8)
+    taps[:, -1], da[:, -1] = 127, 16000
+    attrs = {"stride": stride, "pad": pad, "in_shape": (8, width), "offset": 3}
+    kernels.check("depthwise_conv2d_dx", da, taps, arrays.scale_state(), arrays.scale_state(), **attrs)
+
+
 @pytest.mark.parametrize("size", BIG)
 def test_input_gradients_of_larger_maps(kernels: Kernels, size: tuple[int, int, int, int]) -> None:
     input_gradient(kernels, "conv2d", size, 12, 10)
