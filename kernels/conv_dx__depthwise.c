@@ -102,8 +102,7 @@ MG_SMALL int32_t sum_at(const int16_t *plane, const int8_t *w, int32_t row, int3
     return sum;
 }
 
-/* The last pixels of the lines, fewer than a run, which would count pixels beyond the map for the magnitude.
- */
+/* The last pixels of the lines, fewer than a run, one by one. */
 MG_SMALL void rest(int16_t *dx, const mg_planes *v, mg_lines *s, const int8_t *w, int32_t row, int32_t y,
                    int32_t x, int32_t column, int32_t n, const mg_conv_params *p) {
     mg_renorm r = {.mult = s->mult[0], .magnitude = (uint32_t)s->zero};
@@ -115,6 +114,29 @@ MG_SMALL void rest(int16_t *dx, const mg_planes *v, mg_lines *s, const int8_t *w
                 dx[i * p->stride * p->in_c + k] = mg_renorm_one(&r, sum);
             }
     s->zero = (int32_t)r.magnitude;
+}
+
+/* The same by a run whose last pixels lie beyond the map: what they are counts for nothing. False where one
+ * may have been clipped, so that its magnitude is not known. */
+static int rest_by_run(int16_t *dx, mg_lines *s, lines_function *run, int32_t column, int32_t n,
+                       int32_t apart, int32_t down) {
+    int16_t some[MG_CHANNELS][MG_LINES][MG_RUN];
+    uint32_t magnitude = 0;
+    const int32_t size = sizeof *dx, zero = s->zero;
+    s->to = (int8_t *)some, s->apart = size, s->step = sizeof some[0];
+    s->runs = 1, s->beyond = 0, s->x += column;
+    run(s);
+    for (int32_t y = 0; y < s->count; y++)
+#pragma GCC unroll 1
+        for (int32_t x = column; x < n; x++)
+#pragma GCC unroll 1
+            for (int32_t k = 0; k < MG_CHANNELS; k++) {
+                const int32_t q = some[k][y][x - column];
+                dx[y * down + x * apart + k] = (int16_t)q;
+                magnitude |= (uint32_t)(q ^ (q >> 31));
+            }
+    s->zero = zero | (int32_t)magnitude;
+    return magnitude < (1 << MG_GRAD_MAX_BITS) - 1;
 }
 
 /* Lines of phase y, from input row `first` (a multiple of the stride) on; words: of taps, a row. */
@@ -145,11 +167,12 @@ static void group(int16_t *dx, const int16_t *da, const int8_t *w, mg_planes *v,
                 lay(s, first, end, y, words, p);
             s->x = mg_row_at(v, 0);
             const int32_t pixels = (n - x + stride - 1) / stride, whole = pixels & ~(MG_RUN - 1);
+            const int32_t apart = stride * c, down = stride * row;
+            lines_function *const run = p->kernel_h * stride == 3 ? lines_3x3 : RUNS[taps];
             int16_t *to = dx + (first + y) * row + (from + x) * c;
             if (s->count && whole)
-                phase(to, s, p->kernel_h * stride == 3 ? lines_3x3 : RUNS[taps], whole, stride * c,
-                      stride * row);
-            if (whole < pixels)
+                phase(to, s, run, whole, apart, down);
+            if (s->count && whole < pixels && !rest_by_run(to, s, run, whole, pixels, apart, down))
                 rest(to, v, s, w, first / stride, y, x, whole, pixels, p);
             s->taps += taps_of(y, p) * words;
         }

@@ -75,7 +75,7 @@ def test_dynamic_gradients_cost_fewer_instructions(job: Job, tmp_path: Path) -> 
     static, dynamic = modes.modes(job, ["full", "dynamic:1/8..1/2 full"], [0.01], quiet(), tmp_path)
     assert static.cost.instructions and dynamic.cost.instructions
     assert dynamic.cost.instructions < 0.9 * static.cost.instructions
-    assert dynamic.cost.ram < static.cost.ram
+    assert dynamic.cost.arena < static.cost.arena
 
 
 def test_a_killed_run_goes_on(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,5 +47,8 @@ class Costs:
         laid = lay(board_graph, placed, self.board)
         fits = all(r.used <= r.memory.size for r in laid.regions)
         return Cost(
-            analytic_memory(self.forward, scheme), laid.total, fits, instructions(graph, placed.streamed)
+            analytic_memory(self.forward, scheme),
+            laid.total,
+            fits,
+            instructions(board_graph, placed.streamed),
         )
