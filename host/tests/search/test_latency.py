@@ -16,7 +16,6 @@ from mcugrad.plan.memory import plan
 from mcugrad.search.latency import TABLE, coefficients, instructions, predict
 from mcugrad.search.measure import fitted
 
-
 TRAINED = [bench.Case(*pair) for pair in bench.CASES if pair[1] != INFERENCE]
 
 
