@@ -1,4 +1,5 @@
-/* OpenMV Cam H7: USART3 on the header, P4 and P5, for a USB-to-serial adapter; its bootloader stays in flash. */
+/* OpenMV Cam H7: USART3 on the header, P4 and P5, for a USB-to-serial adapter; its bootloader stays in flash.
+ */
 #define BOARD_UART 3
 #define BOARD_TX_PORT 'B'
 #define BOARD_TX_PIN 10

@@ -41,14 +41,13 @@ class Costs:
         return self._known[key]
 
     def _plan(self, scheme: Scheme) -> Cost:
-        graph = pipeline.uncalibrated(self.forward, str(scheme))
-        board_graph = pipeline.lowered(graph)
-        placed = plan(board_graph, exact=False)
-        laid = lay(board_graph, placed, self.board)
+        graph = pipeline.lowered(pipeline.uncalibrated(self.forward, str(scheme)))
+        placed = plan(graph, exact=False)
+        laid = lay(graph, placed, self.board)
         fits = all(r.used <= r.memory.size for r in laid.regions)
         return Cost(
             analytic_memory(self.forward, scheme),
             laid.total,
             fits,
-            instructions(board_graph, placed.streamed),
+            instructions(graph, placed.streamed),
         )
