@@ -37,7 +37,7 @@ __attribute__((noreturn)) void start(void) {
 
 int main(void) {
     uint32_t noise = 1;
-    for (uint32_t step = 0; step < STEPS; step++) {
+    for (uint32_t step = 0; step < STEP_COUNT; step++) {
         mg_result result;
         for (uint32_t i = 0; i < MG_INPUT_BYTES; i++) {
             noise = noise * 1103515245u + 12345u;

@@ -29,7 +29,7 @@ def qemu_lines(gen: Path, folder: Path) -> list[bytes]:
     elf = folder / "an500.elf"
     sources = [HERE / "main.c", *sorted(gen.glob("*.c")), *sorted(paths.KERNELS.glob("*.c"))]
     includes = [f"-I{p}" for p in (gen, paths.KERNELS, paths.FIRMWARE)]
-    command = ["arm-none-eabi-gcc", *FLAGS, f"-DSTEPS={STEPS}", *includes, *map(str, sources)]
+    command = ["arm-none-eabi-gcc", *FLAGS, f"-DSTEP_COUNT={STEPS}", *includes, *map(str, sources)]
     subprocess.run([*command, f"-T{HERE / 'link.ld'}", "-o", str(elf)], check=True)
     machine = ["qemu-system-arm", "-M", "mps2-an500", "-nographic", "-monitor", "none", "-serial", "none"]
     target = ["-semihosting-config", "enable=on,target=native", "-kernel", str(elf)]
