@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mcugrad import boards, data, pipeline
+from mcugrad import baselines, boards, data, pipeline
 from mcugrad.build import build, size
 from mcugrad.codegen.c import write
 from mcugrad.errors import InternalError, UserError
@@ -29,7 +29,6 @@ from mcugrad.passes.schemes import INFERENCE
 from mcugrad.paths import BUILD, ROOT
 
 BASELINES = ROOT / "host" / "tests" / "golden" / "bench.json"
-ALLOWED_RISE = 1.01
 DEFAULT = ("digits-tiny", "10kb")
 MCUNET = [("mcunet-5fps", scheme) for scheme in ("49kb", "74kb", "99kb", INFERENCE)]
 CASES = [DEFAULT, *MCUNET, ("mbv2-w0.35", "99kb"), ("proxyless-w0.3", "98kb")]
@@ -160,9 +159,7 @@ def run(board: str, console: Console, update: bool = False, only: str = "") -> d
     BUILD.mkdir(exist_ok=True)
     (BUILD / "bench.json").write_text(json.dumps(found, indent=1) + "\n")
     if update:
-        BASELINES.write_text(
-            json.dumps(_baselines() | {k: summary(f) for k, f in found.items()}, indent=1) + "\n"
-        )
+        baselines.renew(BASELINES, {k: summary(f) for k, f in found.items()})
     return found
 
 
@@ -173,16 +170,13 @@ def summary(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 def rises(found: Mapping[str, Any]) -> list[str]:
     """Figures more than 1 % above their baseline, in words."""
+    stored = baselines.load(BASELINES)
     return [
         f"{key} {path}: {value:,} over {base:,}"
         for key, figures in found.items()
-        for path, value, base in _pairs(summary(figures), _baselines().get(key, {}))
-        if value > base * ALLOWED_RISE
+        for path, value, base in _pairs(summary(figures), stored.get(key, {}))
+        if baselines.risen(value, base)
     ]
-
-
-def _baselines() -> dict[str, Any]:
-    return dict(json.loads(BASELINES.read_text())) if BASELINES.exists() else {}
 
 
 def _pairs(found: Mapping[str, Any], base: Mapping[str, Any], path: str = "") -> list[tuple[str, int, int]]:

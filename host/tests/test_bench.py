@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mcugrad import bench
+from mcugrad import baselines, bench
 from mcugrad.bench import Case
 
 BOARD = "nucleo_f746zg"
@@ -24,7 +24,7 @@ def test_no_figure_rises(case: Case, tmp_path: Path) -> None:
 
 
 def test_a_rise_is_found() -> None:
-    base = bench._baselines()
+    base = baselines.load(bench.BASELINES)
     key = bench.Case(*bench.DEFAULT).key
     assert key in base
     worse = {

@@ -8,7 +8,7 @@ from pathlib import Path
 from mcugrad.paths import PACKAGE
 
 FLOORS = [
-    {"errors", "paths", "divergence", "records", "tuning"},
+    {"errors", "paths", "baselines", "divergence", "records", "tuning"},
     {"boards", "ir"},
     {"data", "link", "emulator", "config", "options"},
     {"ops", "sources"},

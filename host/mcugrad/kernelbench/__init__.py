@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from mcugrad import baselines
 from mcugrad.kernelbench.cases import CASES, Kernel
 from mcugrad.kernelbench.program import count
 from mcugrad.paths import BUILD, ROOT
 
 BASELINES = ROOT / "host" / "tests" / "golden" / "kernels.json"
-ALLOWED_RISE = 1.01
 
 
 @dataclass(frozen=True)
@@ -41,13 +40,8 @@ def run(board: str, console: Console, update: bool = False, only: str = "") -> l
     found = measure(board, BUILD / "kernelbench", only)
     console.print(table(found))
     if update:
-        renewed = baselines() | {f.kernel.label: f.instructions for f in found}
-        BASELINES.write_text(json.dumps(renewed, indent=1) + "\n")
+        baselines.renew(BASELINES, {f.kernel.label: f.instructions for f in found})
     return found
-
-
-def baselines() -> dict[str, int]:
-    return dict(json.loads(BASELINES.read_text())) if BASELINES.exists() else {}
 
 
 def rises(found: list[Found], base: Mapping[str, int]) -> list[str]:
@@ -55,7 +49,7 @@ def rises(found: list[Found], base: Mapping[str, int]) -> list[str]:
     return [
         f"{f.kernel.label}: {f.instructions:,} over {base.get(f.kernel.label, 0):,}"
         for f in found
-        if f.instructions > base.get(f.kernel.label, 0) * ALLOWED_RISE
+        if baselines.risen(f.instructions, base.get(f.kernel.label, 0))
     ]
 
 
