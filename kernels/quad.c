@@ -38,6 +38,15 @@ static uint32_t entry_after_first(int32_t n) {
     "smlad  r6, r3, r10, r6\n\t"                                                                          \
     "smlad  r7, r3, r11, r7\n\t"
 
+/* Of the first four, the two that are met last. */
+#define SECOND_PAIR                                                                                       \
+    "ldmia  r1!, {r8-r11}\n\t"                                                                            \
+    "ldr    r2, [r0, #24]\n\t"                                                                            \
+    "smlad  r4, r3, r8, r4\n\t"                                                                           \
+    "smlad  r5, r3, r9, r5\n\t"                                                                           \
+    "smlad  r6, r3, r10, r6\n\t"                                                                          \
+    "smlad  r7, r3, r11, r7\n\t"
+
 /* The first four, upon what r4 holds for all sums; then r2 says where the loop is entered. */
 #define FIRST_STEP(load)                                                                                  \
     load                                                                                                  \
@@ -46,12 +55,7 @@ static uint32_t entry_after_first(int32_t n) {
     "smlad  r6, r2, r10, r4\n\t"                                                                          \
     "smlad  r7, r2, r11, r4\n\t"                                                                          \
     "smlad  r4, r2, r8, r4\n\t"                                                                           \
-    "ldmia  r1!, {r8-r11}\n\t"                                                                            \
-    "ldr    r2, [r0, #24]\n\t"                                                                            \
-    "smlad  r4, r3, r8, r4\n\t"                                                                           \
-    "smlad  r5, r3, r9, r5\n\t"                                                                           \
-    "smlad  r6, r3, r10, r6\n\t"                                                                          \
-    "smlad  r7, r3, r11, r7\n\t"
+    SECOND_PAIR
 
 /* The same upon nothing. */
 #define FIRST_ALONE(load)                                                                                 \
@@ -61,12 +65,7 @@ static uint32_t entry_after_first(int32_t n) {
     "smuad  r5, r2, r9\n\t"                                                                               \
     "smuad  r6, r2, r10\n\t"                                                                              \
     "smuad  r7, r2, r11\n\t"                                                                              \
-    "ldmia  r1!, {r8-r11}\n\t"                                                                            \
-    "ldr    r2, [r0, #24]\n\t"                                                                            \
-    "smlad  r4, r3, r8, r4\n\t"                                                                           \
-    "smlad  r5, r3, r9, r5\n\t"                                                                           \
-    "smlad  r6, r3, r10, r6\n\t"                                                                          \
-    "smlad  r7, r3, r11, r7\n\t"
+    SECOND_PAIR
 
 /* Entry r2: 0 to 7, or 8 to do nothing. */
 #define STEPS(load)                                                                                       \

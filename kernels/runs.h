@@ -99,31 +99,19 @@ typedef struct {
 /* Scale sum s to k * s / 2^32, rounded half up, plus l. */
 #define MG_SCALE(s) "smmlar %[" #s "], %[" #s "], %[k], %[l] \n\t"
 #define MG_CLAMP(s) "ssat %[" #s "], #8, %[" #s "] \n\t"
-#define MG_PUT_S8                                                                                            \
-    MG_LDRD(l, k, "%[scale]")                                                                                \
-    MG_SCALE(a)                                                                                              \
-    MG_SCALE(b)                                                                                              \
-    MG_LDRD(p, q, "%[to]")                                                                                   \
-    MG_SCALE(c)                                                                                              \
-    MG_SCALE(d)                                                                                              \
-    MG_CLAMP(a)                                                                                              \
-    MG_CLAMP(b)                                                                                              \
-    MG_CLAMP(c)                                                                                              \
-    MG_CLAMP(d)                                                                                              \
-    "strb %[a], [%[p]] \n\t strb %[b], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"                  \
-    "strb %[c], [%[p]] \n\t strb %[d], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"                  \
-    "str %[p], %[to] \n\t"
+#define MG_EACH(how) how(a) how(b) how(c) how(d)
+/* The four sums as `how` makes them; p: where they go, q: how far apart. */
+#define MG_SCALED(how) MG_LDRD(l, k, "%[scale]") how(a) how(b) MG_LDRD(p, q, "%[to]") how(c) how(d)
+#define MG_TWICE "add %[p], %[p], %[q], lsl #1 \n\t"
+#define MG_STORE(as)                                                                                         \
+    as " %[a], [%[p]] \n\t" as " %[b], [%[p], %[q]] \n\t" MG_TWICE as " %[c], [%[p]] \n\t" as                \
+       " %[d], [%[p], %[q]] \n\t" MG_TWICE "str %[p], %[to] \n\t"
+#define MG_PUT_S8 MG_SCALED(MG_SCALE) MG_EACH(MG_CLAMP) MG_STORE("strb")
 #define MG_PUT_ONE(s, flag, place)                                                                           \
     "ssat %[k], #8, %[" #s "] \n\t strb %[k], " place " \n\t"                                                \
     "cmp %[k], %[" #s "] \n\t it eq \n\t orreq %[l], %[l], #" #flag " \n\t"
-#define MG_TWICE "add %[p], %[p], %[q], lsl #1 \n\t"
 #define MG_PUT_S8_AND_BITS                                                                                   \
-    MG_LDRD(l, k, "%[scale]")                                                                                \
-    MG_SCALE(a)                                                                                              \
-    MG_SCALE(b)                                                                                              \
-    MG_LDRD(p, q, "%[to]")                                                                                   \
-    MG_SCALE(c)                                                                                              \
-    MG_SCALE(d)                                                                                              \
+    MG_SCALED(MG_SCALE)                                                                                      \
     MG_LDR(m, "%[bits]")                                                                                     \
     MG_LDR(l, "[%[m]]")                                                                                      \
     "lsr %[l], %[l], #1 \n\t" MG_PUT_ONE(a, 0x8, "[%[p]]") MG_PUT_ONE(b, 0x800, "[%[p], %[q]]") MG_TWICE     \
@@ -144,24 +132,7 @@ typedef struct {
 #define MG_RENORM(s) "smmulr %[" #s "], %[" #s "], %[k] \n\t"
 #define MG_CLIP(s) "ssat %[" #s "], #15, %[" #s "] \n\t"
 #define MG_PUT_S16                                                                                           \
-    MG_LDRD(l, k, "%[scale]")                                                                                \
-    MG_RENORM(a)                                                                                             \
-    MG_RENORM(b)                                                                                             \
-    MG_LDRD(p, q, "%[to]")                                                                                   \
-    MG_RENORM(c)                                                                                             \
-    MG_RENORM(d)                                                                                             \
-    MG_MAGNITUDE(a)                                                                                          \
-    MG_MAGNITUDE(b)                                                                                          \
-    MG_MAGNITUDE(c)                                                                                          \
-    MG_MAGNITUDE(d)                                                                                          \
-    MG_CLIP(a)                                                                                               \
-    MG_CLIP(b)                                                                                               \
-    MG_CLIP(c)                                                                                               \
-    MG_CLIP(d)                                                                                               \
-    "str %[l], %[scale] \n\t"                                                                                \
-    "strh %[a], [%[p]] \n\t strh %[b], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"                  \
-    "strh %[c], [%[p]] \n\t strh %[d], [%[p], %[q]] \n\t add %[p], %[p], %[q], lsl #1 \n\t"                  \
-    "str %[p], %[to] \n\t"
+    MG_SCALED(MG_RENORM) MG_EACH(MG_MAGNITUDE) MG_EACH(MG_CLIP) "str %[l], %[scale] \n\t" MG_STORE("strh")
 
 /* The same for a window of 3 x 3 without masks, whose registers hold more: `end` counts the runs above its
  * two bits. */
