@@ -25,6 +25,11 @@ _REPLUG_POLL = 0.2
 _EVALS = 0x8000_0000  # evaluations are numbered from here, so no piece of a sample belongs to two
 
 
+def early_marks(feeds: int) -> int:
+    """Marks that come before those of the nodes: two around what runs on each piece of the sample."""
+    return 2 * feeds
+
+
 class BoardResetError(LinkError):
     """The board started anew in the middle of a run: its state is the one in flash again."""
 
@@ -113,11 +118,12 @@ class Session:
         feeds: into how many pieces the manifest cuts the sample; what ran after each moves the first mark
         back.
         """
-        count = 2 * feeds + self.welcome["nodes"] + 1
+        before = early_marks(feeds)
+        count = before + self.welcome["nodes"] + 1
         found = self.control({"cmd": "marks", "last": count})["marks"] if self.emulated else []
         if len(found) != count:
             return None
-        early, marks = found[: 2 * feeds], [(m[0], m[1]) for m in found[2 * feeds :]]
+        early, marks = found[:before], [(m[0], m[1]) for m in found[before:]]
         spent = [sum(m[k] for m in early[1::2]) - sum(m[k] for m in early[::2]) for k in (0, 1)]
         return [(marks[0][0] - spent[0], marks[0][1] - spent[1]), *marks[1:]]
 

@@ -22,7 +22,7 @@ from mcugrad.errors import InternalError
 from mcugrad.hostmodel import HostModel
 from mcugrad.ir import Graph, Value
 from mcugrad.ir.graph import Array
-from mcugrad.link.session import Session
+from mcugrad.link.session import Session, early_marks
 from mcugrad.ops.op import scratch
 from mcugrad.pipeline import Compiled
 from mcugrad.prepare import Prepared
@@ -89,7 +89,8 @@ class Torch:
     def step(self, sample: Sample) -> Tensors:
         values = self._twin.trace(sample.x[None], np.array([sample.label]), sample.lr)
         single = {n: v if v.shape == self._shape(n) else v[0] for n, v in values.items()}
-        return {n: (single | self._twin.state())[n] for n in seen(self._graph)}
+        found = single | self._twin.state()
+        return {n: found[n] for n in seen(self._graph)}
 
     def _shape(self, name: str) -> tuple[int, ...]:
         return self._graph.value(name).shape
@@ -143,8 +144,7 @@ class Emulated(Board):
         self._arena = session.control({"cmd": "symbol", "name": "mg_arena"})["address"]
 
     def step(self, sample: Sample) -> Tensors:
-        # Two marks around what ran on each piece of the sample while it came, then one before the first node.
-        first = 2 * self._compiled.manifest["feeds"] + 1
+        first = early_marks(self._compiled.manifest["feeds"]) + 1  # and one before the first node
         spans = [(first + node, self._arena + offset, v.nbytes) for node, v, offset in self._places]
         self._session.control({"cmd": "trace", "spans": spans})
         tensors = super().step(sample)
