@@ -88,7 +88,7 @@ void mg_conv2d_dx_s16__wide(int16_t *dx, const int16_t *da, const int8_t *w, con
         mg_product(sum, (mg_left){a, size, 1}, panels, n, size, channels);
         mg_renorm_all(&r, dx + i * channels, sum, n * channels);
     }
-    mg_renorm_end(&r, dx_scale, exp);
+    mg_renorm_end(&r, dx_scale, exp, da_scale->bits);
 }
 
 void mg_clamp_dx_s16__wide(int16_t *da, const int16_t *dy, const uint8_t *mask, const int32_t *m,

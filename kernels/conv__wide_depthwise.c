@@ -103,7 +103,7 @@ void mg_depthwise_conv2d_dx_s16__wide(int16_t *dx, const int16_t *da, const int8
     int32_t sum[g.out_h * g.out_w * p->in_c], exp = da_scale->exp + p->offset;
     mg_lanes16 map[g.height * g.width];
     mg_lanes32 taps[g.kernel_h * g.kernel_w];
-    mg_renorm r = mg_renorm_start(dx_scale, da_scale->bits);
+    mg_renorm r = mg_renorm_start(dx_scale, MG_GRAD_BITS);
     for (int32_t c = 0; c < p->in_c; c += MG_LANES) {
         int32_t n = mg_min(MG_LANES, p->in_c - c);
         spread(map, &g, da + c, n, p);
@@ -111,7 +111,7 @@ void mg_depthwise_conv2d_dx_s16__wide(int16_t *dx, const int16_t *da, const int8
         correlate(sum + c, map, taps, n, p->in_c, &g);
     }
     mg_renorm_all(&r, dx, sum, g.out_h * g.out_w * p->in_c);
-    mg_renorm_end(&r, dx_scale, exp);
+    mg_renorm_end(&r, dx_scale, exp, da_scale->bits);
 }
 
 /* total[lane] = sum over all outputs of da * x, x at tap 0 of the window of output 0. */

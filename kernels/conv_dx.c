@@ -79,7 +79,7 @@ static void input_gradient(int16_t *dx, const int16_t *da, const int8_t *w, cons
             for (int32_t c = 0; c < n; c++)
                 *dx++ = mg_renorm_one(&r, acc[c]);
         }
-    mg_renorm_end(&r, dx_scale, exp);
+    mg_renorm_end(&r, dx_scale, exp, da_scale->bits);
 }
 
 /* The sum of input pixel (y, x) of one channel; da: pixels `step` apart. */
@@ -100,7 +100,7 @@ static void depthwise_gradient(int16_t *dx, const int16_t *da, const int8_t *w, 
                                mg_scale *dx_scale, const mg_conv_params *p) {
     const int32_t pixels = p->out_h * p->out_w, exp = da_scale->exp + p->offset;
     int16_t plane[PLANE];
-    mg_renorm r = mg_renorm_start(dx_scale, da_scale->bits);
+    mg_renorm r = mg_renorm_start(dx_scale, MG_GRAD_BITS);
     for (int32_t c = 0; c < p->in_c; c++) {
         for (int32_t i = 0; pixels <= PLANE && i < pixels; i++)
             plane[i] = da[i * p->out_c + c];
@@ -111,7 +111,7 @@ static void depthwise_gradient(int16_t *dx, const int16_t *da, const int8_t *w, 
             dx[i * p->in_c + c] = mg_renorm_one(&r, acc);
         }
     }
-    mg_renorm_end(&r, dx_scale, exp);
+    mg_renorm_end(&r, dx_scale, exp, da_scale->bits);
 }
 
 void mg_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,

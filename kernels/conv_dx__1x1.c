@@ -79,7 +79,7 @@ void mg_conv2d_dx_s16__1x1(int16_t *dx, const int16_t *da, const int8_t *w, cons
             q.columns[k] = (mg_column){w + mg_min(c + k, in_c - 1), in_c};
         gradient(dx + c, da, &q, p, &r);
     }
-    mg_renorm_end(&r, dx_scale, exp);
+    mg_renorm_end(&r, dx_scale, exp, da_scale->bits);
 }
 
 void mg_conv2d_dx_part_s16__1x1(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
@@ -93,5 +93,5 @@ void mg_conv2d_dx_part_s16__1x1(int16_t *dx, const int16_t *da, const int8_t *w,
             q.columns[k] = mg_column_of(mg_min(c + k, in_c - 1), &next, w, part, index, p);
         gradient(dx + c, da, &q, &p->conv, &r);
     }
-    mg_renorm_end(&r, dx_scale, exp);
+    mg_renorm_end(&r, dx_scale, exp, da_scale->bits);
 }

@@ -183,7 +183,7 @@ void mg_depthwise_conv2d_dx_s16__4(int16_t *dx, const int16_t *da, const int8_t 
                                    mg_scale *dx_scale, const mg_conv_params *p) {
     mg_planes v;
     mg_lines s;
-    mg_renorm renorm = mg_renorm_start(dx_scale, da_scale->bits);
+    mg_renorm renorm = mg_renorm_start(dx_scale, MG_GRAD_BITS);
     const int32_t stride = p->stride, most = taps_of(stride - 1, p), exp = da_scale->exp + p->offset;
     const int32_t widest = ((mg_most_columns(most) - most + 1) & ~(MG_RUN - 1)) * stride;
     const int32_t bias[MG_CHANNELS] = {0}, mult[] = {renorm.mult, renorm.mult, renorm.mult, renorm.mult};
@@ -200,5 +200,5 @@ void mg_depthwise_conv2d_dx_s16__4(int16_t *dx, const int16_t *da, const int8_t 
         }
     }
     renorm.magnitude = (uint32_t)s.zero;
-    mg_renorm_end(&renorm, dx_scale, exp);
+    mg_renorm_end(&renorm, dx_scale, exp, da_scale->bits);
 }

@@ -74,7 +74,7 @@ static void part_gradient(int16_t *dx, const int16_t *da, const int8_t *w, const
             dx[i * in_c + c] = mg_renorm_one(&r, acc);
         }
     }
-    mg_renorm_end(&r, dx_scale, exp);
+    mg_renorm_end(&r, dx_scale, exp, da_scale->bits);
 }
 
 void mg_conv2d_dx_part_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,

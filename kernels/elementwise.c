@@ -42,10 +42,11 @@ void mg_sum_dx_s16(int16_t *dx, const int16_t *a, const int16_t *b, const mg_sca
     int32_t ea = a_scale->exp + p->offset_a, eb = b_scale->exp + p->offset_b;
     int32_t top = ea > eb ? ea : eb, shift_a = sum_shift(top, ea), shift_b = sum_shift(top, eb);
     int32_t bits_a = a_scale->bits - shift_a, bits_b = b_scale->bits - shift_b;
-    mg_renorm r = mg_renorm_start(dx_scale, (bits_a > bits_b ? bits_a : bits_b) + 8);
+    const int32_t bits = (bits_a > bits_b ? bits_a : bits_b) + 8;
+    mg_renorm r = mg_renorm_start(dx_scale, bits);
     for (int32_t i = 0; i < p->n; i++)
         dx[i] = mg_renorm_one(&r, (a[i] * 256 >> shift_a) + (b[i] * 256 >> shift_b));
-    mg_renorm_end(&r, dx_scale, top - 8);
+    mg_renorm_end(&r, dx_scale, top - 8, bits);
 }
 
 void mg_gather_s8(int8_t *y, const int8_t *x, const int32_t *index, const mg_gather_params *p) {

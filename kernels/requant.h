@@ -27,18 +27,18 @@ static inline uint32_t mg_scale_two(uint32_t q, int32_t m_low, int32_t m_high) {
     return mg_middles(mg_smlawb(m_low, q, 1 << 14), mg_smlawt(m_high, q, 1 << 14));
 }
 
-/* What one tensor's renormalisation needs: the bits of its operands, the shift and its multiplier, and all
- * magnitudes ORed together. */
+/* What one tensor's renormalisation needs: the shift and its multiplier, and all magnitudes ORed together. */
 typedef struct {
-    int32_t bits, shift, mult;
+    int32_t shift, mult;
     uint32_t magnitude;
 } mg_renorm;
 
-/* `bits`: length of the largest magnitude among what the sums are made of. */
+/* `bits`: length of the largest magnitude among what the sums are made of, or MG_GRAD_BITS, to which it was
+ * steered, where it is not known before the end. */
 static inline mg_renorm mg_renorm_start(const mg_scale *scale, int32_t bits) {
     int32_t shift = bits + scale->growth - MG_GRAD_BITS;
     shift = shift < MG_SHIFT_MIN ? MG_SHIFT_MIN : shift > MG_SHIFT_MAX ? MG_SHIFT_MAX : shift;
-    return (mg_renorm){bits, shift, (int32_t)(UINT32_C(1) << (32 - shift)), 0};
+    return (mg_renorm){shift, (int32_t)(UINT32_C(1) << (32 - shift)), 0};
 }
 
 /* Gradient sum -> q with |q| <= 2^14, which fits an int16. */
@@ -59,14 +59,14 @@ static inline void mg_renorm_two(int16_t *q, mg_renorm *r, int32_t first, int32_
 }
 
 /* Enter the tensor's exponent (that of its sums is `exp`) and choose the growth that the next step expects:
- * up at once, down one bit a step. */
-static inline void mg_renorm_end(const mg_renorm *r, mg_scale *scale, int32_t exp) {
-    int32_t bits = r->magnitude ? 32 - __builtin_clz(r->magnitude) : 0, grown = bits + r->shift - r->bits;
+ * up at once, down one bit a step. `bits`: of what the sums were made of. */
+static inline void mg_renorm_end(const mg_renorm *r, mg_scale *scale, int32_t exp, int32_t bits) {
+    int32_t found = r->magnitude ? 32 - __builtin_clz(r->magnitude) : 0, grown = found + r->shift - bits;
     scale->exp = exp + r->shift;
-    if (bits)
+    if (found)
         scale->growth = grown < scale->growth ? scale->growth - 1 : grown;
-    scale->saturated += bits > MG_GRAD_MAX_BITS;
-    scale->bits = bits < MG_GRAD_MAX_BITS ? bits : MG_GRAD_MAX_BITS;
+    scale->saturated += found > MG_GRAD_MAX_BITS;
+    scale->bits = found < MG_GRAD_MAX_BITS ? found : MG_GRAD_MAX_BITS;
 }
 
 /* Masks: bit i & 7 of byte i >> 3 belongs to element i. */

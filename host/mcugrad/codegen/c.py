@@ -22,7 +22,7 @@ from mcugrad.plan.front import crossing, leading
 from mcugrad.plan.memory import Plan
 from mcugrad.plan.peak import state_bytes
 
-ARITHMETIC = 2  # rises when the same graph would compute other bits
+ARITHMETIC = 3  # rises when the same graph would compute other bits
 
 
 @dataclass(frozen=True)

@@ -63,9 +63,12 @@ def _scatter(parts: Array, shape: tuple[int, ...], attrs: Attrs) -> Array:
     return out[pad : pad + h, pad : pad + w]
 
 
-def _dx(parts: Array, da_scale: Array, dx_scale: Array, channels: int, attrs: Attrs) -> tuple[Array, Array]:
+def _dx(
+    parts: Array, da_scale: Array, dx_scale: Array, channels: int, attrs: Attrs, expected: int | None = None
+) -> tuple[Array, Array]:
     acc = _scatter(parts, (*attrs["in_shape"], channels), attrs).astype(np.int64)
-    return fixed.renormalise(acc, int(da_scale[0]) + attrs["offset"], int(da_scale[3]), dx_scale)
+    exp, bits = int(da_scale[0]) + attrs["offset"], int(da_scale[3])
+    return fixed.renormalise(acc, exp, bits, dx_scale, expected)
 
 
 def conv2d_dx(da: Array, w: Array, da_scale: Array, dx_scale: Array, **attrs: Any) -> tuple[Array, ...]:
@@ -76,8 +79,9 @@ def conv2d_dx(da: Array, w: Array, da_scale: Array, dx_scale: Array, **attrs: An
 def depthwise_conv2d_dx(
     da: Array, w: Array, da_scale: Array, dx_scale: Array, **attrs: Any
 ) -> tuple[Array, ...]:
+    """Its exponent does not depend on da's largest magnitude: channels of da may be made one after another."""
     parts = da[:, :, :, None, None] * w.transpose(2, 0, 1).astype(np.float64)
-    return _dx(parts, da_scale, dx_scale, w.shape[2], attrs)
+    return _dx(parts, da_scale, dx_scale, w.shape[2], attrs, fixed.GRAD_BITS)
 
 
 def _sums(total: Array) -> tuple[Array]:

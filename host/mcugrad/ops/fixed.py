@@ -51,14 +51,17 @@ def scale_by(q: Array, m: Array | int) -> Array:
     return mul_high(np.asarray(q, np.int64) << 1, m).astype(np.int16)
 
 
-def renormalise(acc: Array, exp: int, bits: int, state: Array) -> tuple[Array, Array]:
+def renormalise(
+    acc: Array, exp: int, bits: int, state: Array, expected: int | None = None
+) -> tuple[Array, Array]:
     """int32 sums of exponent `exp` -> (int16 gradient, new scale state).
 
     `bits`: length of the largest magnitude among what the sums are made of. With the growth that the state
-    expects it gives the shift; the growth seen here is what the next step expects: up at once, down slowly.
+    expects it gives the shift, or `expected` does, where `bits` are not known before the sums are made; the
+    growth seen here is what the next step expects: up at once, down slowly.
     """
     growth = int(state[1])
-    shift = min(max(bits + growth - GRAD_BITS, SHIFT_MIN), SHIFT_MAX)
+    shift = min(max((bits if expected is None else expected) + growth - GRAD_BITS, SHIFT_MIN), SHIFT_MAX)
     t = mul_high(acc, 1 << (32 - shift))
     found = int(np.bitwise_or.reduce(np.reshape(t ^ (t >> 63), -1))).bit_length()
     if found:

@@ -85,7 +85,8 @@ def depthwise_conv2d_dx(
     da: Tensor, w: Tensor, da_scale: Tensor, dx_scale: Tensor, **attrs: Any
 ) -> tuple[Tensor, Tensor]:
     acc = sums.input_gradient_depthwise(da, w, attrs["in_shape"], attrs["stride"], attrs["pad"])
-    return fixed.renormalise(acc, da_scale[:, EXP] + attrs["offset"], da_scale[:, BITS], dx_scale)
+    exp, bits = da_scale[:, EXP] + attrs["offset"], da_scale[:, BITS]
+    return fixed.renormalise(acc, exp, bits, dx_scale, fixed.GRAD_BITS)
 
 
 def conv2d_dw(da: Tensor, x: Tensor, *, kernel: tuple[int, int], **attrs: Any) -> tuple[Tensor]:

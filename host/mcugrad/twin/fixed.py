@@ -27,9 +27,11 @@ def scale_by(q: Tensor, m: Tensor | float) -> Tensor:
     return (q.double() * (m * 2.0**-31)).add_(0.5).floor_()
 
 
-def renormalise(acc: Tensor, exp: Tensor, bits: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+def renormalise(
+    acc: Tensor, exp: Tensor, bits: Tensor, state: Tensor, expected: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Exact sums [N,...] in float64 of exponents [N] -> (gradient in float32, new states [N,4])."""
-    shift = (bits + state[:, GROWTH] - GRAD_BITS).clamp(SHIFT_MIN, SHIFT_MAX)
+    shift = ((bits if expected is None else expected) + state[:, GROWTH] - GRAD_BITS).clamp(SHIFT_MIN, SHIFT_MAX)
     t = acc.mul_(wide(pow2_double(-shift), acc)).add_(0.5).floor_()
     flat = t.reshape(len(t), -1)
     found = torch.maximum(flat.amax(1), -1 - flat.amin(1)).frexp()[1].long()
