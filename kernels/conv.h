@@ -42,21 +42,14 @@ void mg_clamp_dx_s16(int16_t *da, const int16_t *dy, const uint8_t *mask, const 
                      const mg_clamp_params *p);
 
 /* Input gradient: sum of da * w, renormalised by what dx_scale expects, which then learns from this step.
- * At most 1022 products a sum. Depthwise with at most 256 pixels of da and 24 columns of dx: dx may lie over
+ * At most 1022 products a sum. The depthwise one expects da to have MG_GRAD_BITS bits, so that its exponent
+ * does not wait for all of da. Depthwise with at most 256 pixels of da and 24 columns of dx: dx may lie over
  * da so that both end at one address, if each row of da is one that dx has needed when dx comes to it
  * (ops/conv.py); so must the variants. */
 void mg_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
                       mg_scale *dx_scale, const mg_conv_params *p);
 void mg_depthwise_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
                                 mg_scale *dx_scale, const mg_conv_params *p);
-
-/* For kernel 1, stride 1, pad 0, out_c % 4 == 0. */
-void mg_conv2d_dx_s16__1x1(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
-                           mg_scale *dx_scale, const mg_conv_params *p);
-
-/* For in_c % 4 == 0, kernel 3x3, 5x5 or 7x7, stride 1 or 2, pad half the kernel. */
-void mg_depthwise_conv2d_dx_s16__4(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
-                                   mg_scale *dx_scale, const mg_conv_params *p);
 
 /* Weight gradient: sum over output pixels of da * (x - zero_in), no rounding; saturates to int32 (possible
  * only above 256 pixels). Writes every element of dw. */

@@ -2,7 +2,7 @@
 #include "conv.h"
 
 #include "geometry.h"
-#include "requant.h"
+#include "tile.h"
 
 /* Channels gathered at once: their sums live on the stack; and pixels of one channel that are kept there. */
 enum { BLOCK = 32, PLANE = 256 };
@@ -41,9 +41,14 @@ void mg_clamp_dx_s16(int16_t *da, const int16_t *dy, const uint8_t *mask, const 
         mg_clamp_dx_s16__wide(da, dy, mask, m, p);
         return;
     }
+    mg_clamp_dx_tile_s16(da, dy, mask, m, 0, p->c, p);
+}
+
+void mg_clamp_dx_tile_s16(int16_t *da, const int16_t *dy, const uint8_t *mask, const int32_t *m,
+                          int32_t first, int32_t pitch, const mg_clamp_params *p) {
     const int32_t channels = p->c;
-    for (int32_t at = 0; at < p->n * channels; at += channels)
-        clamp_pixel(da + at, dy + at, mask, at, m, channels);
+    for (int32_t left = p->n, at = first; left > 0; left--, at += pitch, da += channels, dy += channels)
+        clamp_pixel(da, dy, mask, at, m, channels);
 }
 
 /* acc[i] += sum over outputs c of da[c] * w[c][i]; from one w[c] to the next it is `step` */
@@ -54,64 +59,75 @@ static void mix(int32_t *acc, const int16_t *da, const int8_t *w, int32_t n, int
             acc[i] += da[c] * w[i];
 }
 
-/* n sums of input pixel (y, x), channels `from` on. */
-static void gather(int32_t *acc, const int16_t *da, const int8_t *w, int32_t from, int32_t n, int32_t y,
+/* n sums of input pixel (y, x). */
+static void gather(int32_t *acc, const int16_t *da, const int8_t *w, int32_t pitch, int32_t n, int32_t y,
                    int32_t x, const mg_conv_params *p) {
-    int32_t per_channel = p->kernel_h * p->kernel_w * p->in_c;
+    int32_t per_channel = p->kernel_h * p->kernel_w * pitch;
     memset(acc, 0, BLOCK * sizeof *acc);
     for (int32_t ky = 0; ky < p->kernel_h; ky++)
         for (int32_t kx = 0; kx < p->kernel_w; kx++) {
             int32_t oy = mg_reader(y, ky, p->out_h, p), ox = mg_reader(x, kx, p->out_w, p);
             if (oy >= 0 && ox >= 0)
-                mix(acc, da + mg_out_at(oy, ox, p), w + (ky * p->kernel_w + kx) * p->in_c + from, n,
-                    per_channel, p);
+                mix(acc, da + mg_out_at(oy, ox, p), w + (ky * p->kernel_w + kx) * pitch, n, per_channel, p);
         }
 }
 
-static void input_gradient(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
-                           mg_scale *dx_scale, const mg_conv_params *p) {
-    int32_t acc[BLOCK], exp = da_scale->exp + p->offset;
-    mg_renorm r = mg_renorm_start(dx_scale, da_scale->bits);
+static void input_gradient(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch, mg_renorm *renorm,
+                           const mg_conv_params *p) {
+    int32_t acc[BLOCK];
+    mg_renorm r = *renorm;
     for (int32_t i = 0; i < p->in_h * p->in_w; i++)
         for (int32_t from = 0; from < p->in_c; from += BLOCK) {
             int32_t n = mg_min(BLOCK, p->in_c - from);
-            gather(acc, da, w, from, n, i / p->in_w, i % p->in_w, p);
+            gather(acc, da, w + from, pitch, n, i / p->in_w, i % p->in_w, p);
             for (int32_t c = 0; c < n; c++)
                 *dx++ = mg_renorm_one(&r, acc[c]);
         }
-    mg_renorm_end(&r, dx_scale, exp, da_scale->bits);
+    *renorm = r;
 }
 
-/* The sum of input pixel (y, x) of one channel; da: pixels `step` apart. */
-static int32_t gather_channel(const int16_t *da, int32_t step, const int8_t *w, int32_t y, int32_t x,
-                              const mg_conv_params *p) {
+/* The sum of input pixel (y, x) of one channel; da: pixels `step` apart, w: taps `pitch` apart. */
+static int32_t gather_channel(const int16_t *da, int32_t step, const int8_t *w, int32_t pitch, int32_t y,
+                              int32_t x, const mg_conv_params *p) {
     int32_t acc = 0;
     for (int32_t ky = 0; ky < p->kernel_h; ky++)
         for (int32_t kx = 0; kx < p->kernel_w; kx++) {
             int32_t oy = mg_reader(y, ky, p->out_h, p), ox = mg_reader(x, kx, p->out_w, p);
             if (oy >= 0 && ox >= 0)
-                acc += da[(oy * p->out_w + ox) * step] * w[(ky * p->kernel_w + kx) * p->in_c];
+                acc += da[(oy * p->out_w + ox) * step] * w[(ky * p->kernel_w + kx) * pitch];
         }
     return acc;
 }
 
 /* Channel by channel, each copied first where it is small: dx may then lie over da. */
-static void depthwise_gradient(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
-                               mg_scale *dx_scale, const mg_conv_params *p) {
-    const int32_t pixels = p->out_h * p->out_w, exp = da_scale->exp + p->offset;
+static void depthwise_gradient(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch,
+                               mg_renorm *renorm, const mg_conv_params *p) {
+    const int32_t pixels = p->out_h * p->out_w;
     int16_t plane[PLANE];
-    mg_renorm r = mg_renorm_start(dx_scale, MG_GRAD_BITS);
+    mg_renorm r = *renorm;
     for (int32_t c = 0; c < p->in_c; c++) {
         for (int32_t i = 0; pixels <= PLANE && i < pixels; i++)
             plane[i] = da[i * p->out_c + c];
         for (int32_t i = 0; i < p->in_h * p->in_w; i++) {
             const int16_t *from = pixels <= PLANE ? plane : da + c;
             int32_t step = pixels <= PLANE ? 1 : p->out_c;
-            int32_t acc = gather_channel(from, step, w + c, i / p->in_w, i % p->in_w, p);
+            int32_t acc = gather_channel(from, step, w + c, pitch, i / p->in_w, i % p->in_w, p);
             dx[i * p->in_c + c] = mg_renorm_one(&r, acc);
         }
     }
-    mg_renorm_end(&r, dx_scale, exp, da_scale->bits);
+    *renorm = r;
+}
+
+void mg_conv2d_dx_tile_s16(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch, mg_renorm *r,
+                           const mg_conv_params *p) {
+    const int fast = MG_FAST && mg_pointwise(p) && p->out_c % 4 == 0;
+    (fast ? mg_conv2d_dx_tile_s16__1x1 : input_gradient)(dx, da, w, pitch, r, p);
+}
+
+void mg_depthwise_conv2d_dx_tile_s16(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch,
+                                     mg_renorm *r, const mg_conv_params *p) {
+    const int fast = MG_FAST && mg_usual_depthwise(p) && p->pad == p->kernel_w / 2;
+    (fast ? mg_depthwise_conv2d_dx_tile_s16__4 : depthwise_gradient)(dx, da, w, pitch, r, p);
 }
 
 void mg_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
@@ -120,18 +136,26 @@ void mg_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_
         mg_conv2d_dx_s16__wide(dx, da, w, da_scale, dx_scale, p);
         return;
     }
-    if (MG_FAST && mg_pointwise(p) && p->out_c % 4 == 0)
-        mg_conv2d_dx_s16__1x1(dx, da, w, da_scale, dx_scale, p);
-    else
-        input_gradient(dx, da, w, da_scale, dx_scale, p);
+    mg_renorm r = mg_renorm_start(dx_scale, da_scale->bits);
+    mg_conv2d_dx_tile_s16(dx, da, w, p->in_c, &r, p);
+    mg_renorm_end(&r, dx_scale, da_scale->exp + p->offset, da_scale->bits);
 }
 
 void mg_depthwise_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
                                 mg_scale *dx_scale, const mg_conv_params *p) {
-    if (MG_WIDE && mg_wide_depthwise(p))
+    if (MG_WIDE && mg_wide_depthwise(p)) {
         mg_depthwise_conv2d_dx_s16__wide(dx, da, w, da_scale, dx_scale, p);
-    else if (MG_FAST && mg_usual_depthwise(p) && p->pad == p->kernel_w / 2)
-        mg_depthwise_conv2d_dx_s16__4(dx, da, w, da_scale, dx_scale, p);
-    else
-        depthwise_gradient(dx, da, w, da_scale, dx_scale, p);
+        return;
+    }
+    mg_renorm r = mg_renorm_start(dx_scale, MG_GRAD_BITS);
+    mg_depthwise_conv2d_dx_tile_s16(dx, da, w, p->in_c, &r, p);
+    mg_renorm_end(&r, dx_scale, da_scale->exp + p->offset, da_scale->bits);
+}
+
+void mg_sums_dx_s16(int16_t *dx, const int32_t *sums, const mg_scale *da_scale, mg_scale *dx_scale,
+                    int32_t offset, int32_t n) {
+    mg_renorm r = mg_renorm_start(dx_scale, da_scale->bits);
+    for (int32_t i = 0; i < n; i += 2)
+        mg_renorm_two(dx + i, &r, (int32_t)mg_load32(sums + i), (int32_t)mg_load32(sums + i + 1));
+    mg_renorm_end(&r, dx_scale, da_scale->exp + offset, da_scale->bits);
 }

@@ -1,9 +1,8 @@
 /* Input gradient of a 1x1 convolution: four input channels, whose weights lie transposed and widened on the
  * stack, by some pixels at a time. */
-#include "conv_part.h"
 #include "geometry.h"
 #include "quad.h"
-#include "requant.h"
+#include "tile.h"
 
 enum { PIXELS = 64, CHANNELS = 256 }; /* sums, 1 KB; output channels at a time, 2 KB */
 
@@ -39,9 +38,10 @@ static void put(int16_t *dx, const int32_t (*sums)[4], int32_t pixels, const qua
     *renorm = r;
 }
 
-static void transpose(uint32_t *quads, const quad *q, int32_t from, int32_t n, int32_t in_c) {
+static void transpose(uint32_t *quads, const quad *q, int32_t from, int32_t n) {
+    const int32_t step = q->columns[0].step;
     if (q->together)
-        mg_transpose_quads(quads, q->columns[0].w + from * in_c, in_c, n);
+        mg_transpose_quads(quads, q->columns[0].w + from * step, step, n);
     else
         transpose_columns(quads, q->columns, from, n);
 }
@@ -53,7 +53,7 @@ static void gradient(int16_t *dx, const int16_t *da, const quad *q, const mg_con
     const int32_t in_c = p->in_c, out_c = p->out_c, pixels = p->in_h * p->in_w;
     const int words = (uintptr_t)da % 4 == 0;
     if (words && q->n == 4 && out_c <= CHANNELS) {
-        transpose(quads, q, 0, out_c, in_c);
+        transpose(quads, q, 0, out_c);
         mg_quads_renorm_s16(dx, da, quads, (mg_rows_of){out_c, pixels, out_c, in_c}, r);
         return;
     }
@@ -62,24 +62,34 @@ static void gradient(int16_t *dx, const int16_t *da, const quad *q, const mg_con
         memset(sums, 0, (size_t)count * sizeof *sums);
         for (int32_t c = 0; c < out_c; c += CHANNELS) {
             const mg_rows_of rows = {mg_min(CHANNELS, out_c - c), count, out_c, 4};
-            transpose(quads, q, c, rows.n, in_c);
+            transpose(quads, q, c, rows.n);
             (words ? mg_quads_s16 : mg_quads_s16__unaligned)(*sums, da + i * out_c + c, quads, rows);
         }
         put(dx + i * in_c, sums, count, q, in_c, r);
     }
 }
 
-void mg_conv2d_dx_s16__1x1(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
-                           mg_scale *dx_scale, const mg_conv_params *p) {
-    const int32_t in_c = p->in_c, exp = da_scale->exp + p->offset;
-    mg_renorm r = mg_renorm_start(dx_scale, da_scale->bits);
-    for (int32_t c = 0; c < in_c; c += 4) {
-        quad q = {.n = mg_min(4, in_c - c), .together = in_c - c >= 4};
-        for (int32_t k = 0; k < 4; k++)
-            q.columns[k] = (mg_column){w + mg_min(c + k, in_c - 1), in_c};
-        gradient(dx + c, da, &q, p, &r);
+static quad quad_of_plane(const int8_t *w, int32_t c, int32_t in_c, int32_t pitch) {
+    quad q = {.n = mg_min(4, in_c - c), .together = in_c - c >= 4};
+    for (int32_t k = 0; k < 4; k++)
+        q.columns[k] = (mg_column){w + mg_min(c + k, in_c - 1), pitch};
+    return q;
+}
+
+static quad quad_of_part(const int8_t *w, int32_t c, int32_t *next, const int8_t *part, const int32_t *index,
+                         const mg_conv_part_params *p) {
+    quad q = {.n = mg_min(4, p->conv.in_c - c)};
+    for (int32_t k = 0; k < 4; k++)
+        q.columns[k] = mg_column_of(mg_min(c + k, p->conv.in_c - 1), next, w, part, index, p);
+    return q;
+}
+
+void mg_conv2d_dx_tile_s16__1x1(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch, mg_renorm *r,
+                                const mg_conv_params *p) {
+    for (int32_t c = 0; c < p->in_c; c += 4) {
+        const quad q = quad_of_plane(w, c, p->in_c, pitch);
+        gradient(dx + c, da, &q, p, r);
     }
-    mg_renorm_end(&r, dx_scale, exp, da_scale->bits);
 }
 
 void mg_conv2d_dx_part_s16__1x1(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
@@ -88,10 +98,30 @@ void mg_conv2d_dx_part_s16__1x1(int16_t *dx, const int16_t *da, const int8_t *w,
     const int32_t in_c = p->conv.in_c, exp = da_scale->exp + p->conv.offset;
     mg_renorm r = mg_renorm_start(dx_scale, da_scale->bits);
     for (int32_t c = 0, next = 0; c < in_c; c += 4) {
-        quad q = {.n = mg_min(4, in_c - c)};
-        for (int32_t k = 0; k < 4; k++)
-            q.columns[k] = mg_column_of(mg_min(c + k, in_c - 1), &next, w, part, index, p);
+        const quad q = quad_of_part(w, c, &next, part, index, p);
         gradient(dx + c, da, &q, &p->conv, &r);
     }
     mg_renorm_end(&r, dx_scale, exp, da_scale->bits);
+}
+
+/* What a tile adds to four channels of the sums. */
+static void add(int32_t *sums, const int16_t *da, const quad *q, const mg_conv_params *p) {
+    uint32_t quads[2 * MG_TILE];
+    transpose(quads, q, 0, p->out_c);
+    mg_quads_s16(sums, da, quads, (mg_rows_of){p->out_c, p->in_h * p->in_w, p->out_c, p->in_c});
+}
+
+void mg_conv2d_dx_sums_s32(int32_t *sums, const int16_t *da, const int8_t *w, const mg_conv_params *p) {
+    for (int32_t c = 0; c < p->in_c; c += 4) {
+        const quad q = quad_of_plane(w, c, p->in_c, p->in_c);
+        add(sums + c, da, &q, p);
+    }
+}
+
+void mg_conv2d_dx_part_sums_s32(int32_t *sums, const int16_t *da, const int8_t *w, const int8_t *part,
+                                const int32_t *index, const mg_conv_part_params *p) {
+    for (int32_t c = 0, next = 0; c < p->conv.in_c; c += 4) {
+        const quad q = quad_of_part(w, c, &next, part, index, p);
+        add(sums + c, da, &q, &p->conv);
+    }
 }

@@ -3,6 +3,7 @@
  * gradient is a stride-1 convolution of da with a part of the kernel, turned round. */
 #include "conv.h"
 #include "planes.h"
+#include "tile.h"
 
 /* Pairs of pixels of da, c elements apart, up to `end` of the first plane. */
 static inline void put_pairs(int16_t *to, const int16_t *end, int32_t plane, const int16_t *da, int32_t c) {
@@ -89,28 +90,29 @@ static void phase(int16_t *dx, mg_lines *s, lines_function *run, int32_t n, int3
 }
 
 /* The sum of one channel's input: pixel `column` of the window of phase (y, x), whose first row is `row`. */
-MG_SMALL int32_t sum_at(const int16_t *plane, const int8_t *w, int32_t row, int32_t column, int32_t y,
-                        int32_t x, const mg_planes *v, const mg_conv_params *p) {
+MG_SMALL int32_t sum_at(const int16_t *plane, mg_column w, int32_t row, int32_t column, int32_t y, int32_t x,
+                        const mg_planes *v, const mg_conv_params *p) {
     int32_t sum = 0;
     for (int32_t i = mg_max(-row, 0); i < taps_of(y, p) && row + i < p->out_h; i++)
         for (int32_t j = 0; j < taps_of(x, p); j++) {
             const int32_t ky = tap_at(y, i, p), kx = tap_at(x, j, p);
             if (ky < p->kernel_h && kx < p->kernel_w)
                 sum += plane[(row + i - v->base) * MG_CHANNELS * v->columns + column + j] *
-                       w[(ky * p->kernel_w + kx) * p->in_c];
+                       w.w[(ky * p->kernel_w + kx) * w.step];
         }
     return sum;
 }
 
 /* The last pixels of the lines, fewer than a run, one by one. */
-MG_SMALL void rest(int16_t *dx, const mg_planes *v, mg_lines *s, const int8_t *w, int32_t row, int32_t y,
+MG_SMALL void rest(int16_t *dx, const mg_planes *v, mg_lines *s, mg_column w, int32_t row, int32_t y,
                    int32_t x, int32_t column, int32_t n, const mg_conv_params *p) {
     mg_renorm r = {.mult = s->mult[0], .magnitude = (uint32_t)s->zero};
     for (int32_t line = 0; line < s->count; line++, dx += p->stride * p->in_w * p->in_c)
         for (int32_t i = column; i < n; i++)
             for (int32_t k = 0; k < MG_CHANNELS; k++) {
+                const mg_column tap = {w.w + k, w.step};
                 const int32_t sum =
-                    sum_at(v->rows + k * v->columns, w + k, row + line - reach(p), i, y, x, v, p);
+                    sum_at(v->rows + k * v->columns, tap, row + line - reach(p), i, y, x, v, p);
                 dx[i * p->stride * p->in_c + k] = mg_renorm_one(&r, sum);
             }
     s->zero = (int32_t)r.magnitude;
@@ -150,7 +152,7 @@ static void lay(mg_lines *s, int32_t first, int32_t end, int32_t y, int32_t word
 }
 
 /* Four channels, columns `from` to `from` + n - 1 of the inputs. */
-static void group(int16_t *dx, const int16_t *da, const int8_t *w, mg_planes *v, mg_lines *s, int32_t from,
+static void group(int16_t *dx, const int16_t *da, mg_column w, mg_planes *v, mg_lines *s, int32_t from,
                   int32_t n, const mg_conv_params *p) {
     const int32_t stride = p->stride, c = p->in_c, row = p->in_w * c;
     v->base = v->next = 0;
@@ -179,26 +181,24 @@ static void group(int16_t *dx, const int16_t *da, const int8_t *w, mg_planes *v,
     }
 }
 
-void mg_depthwise_conv2d_dx_s16__4(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
-                                   mg_scale *dx_scale, const mg_conv_params *p) {
+void mg_depthwise_conv2d_dx_tile_s16__4(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch,
+                                        mg_renorm *r, const mg_conv_params *p) {
     mg_planes v;
     mg_lines s;
-    mg_renorm renorm = mg_renorm_start(dx_scale, MG_GRAD_BITS);
-    const int32_t stride = p->stride, most = taps_of(stride - 1, p), exp = da_scale->exp + p->offset;
+    const int32_t stride = p->stride, most = taps_of(stride - 1, p);
     const int32_t widest = ((mg_most_columns(most) - most + 1) & ~(MG_RUN - 1)) * stride;
-    const int32_t bias[MG_CHANNELS] = {0}, mult[] = {renorm.mult, renorm.mult, renorm.mult, renorm.mult};
+    const int32_t bias[MG_CHANNELS] = {0}, mult[] = {r->mult, r->mult, r->mult, r->mult};
     number_taps(&v, p);
-    s.bias = bias, s.mult = mult, s.zero = 0;
+    s.bias = bias, s.mult = mult, s.zero = (int32_t)r->magnitude;
     for (int32_t from = 0; from < p->in_w; from += widest) {
         const int32_t n = mg_min(p->in_w - from, widest),
                       runs = ((n + stride - 1) / stride + MG_RUN - 1) / MG_RUN;
         mg_planes_at(&v, runs * MG_RUN + most - 1, from / stride - reach(p), p->out_h, p->out_w);
         s.plane = v.columns, s.pitch = mg_pitch(&v), s.count = 0;
         for (int32_t c = 0; c < p->in_c; c += MG_CHANNELS) {
-            mg_widen_taps(&v, w + c, p->in_c);
-            group(dx + c, da + c, w + c, &v, &s, from, n, p);
+            mg_widen_taps(&v, w + c, pitch);
+            group(dx + c, da + c, (mg_column){w + c, pitch}, &v, &s, from, n, p);
         }
     }
-    renorm.magnitude = (uint32_t)s.zero;
-    mg_renorm_end(&renorm, dx_scale, exp, da_scale->bits);
+    r->magnitude = (uint32_t)s.zero;
 }

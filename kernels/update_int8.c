@@ -2,7 +2,7 @@
 #include "conv_dw_sgd.h"
 #include "rate.h"
 #include "simd.h"
-#include "update.h"
+#include "tile.h"
 
 #define STEP 0x9E3779B1u
 #define INDEX 0x85EBCA77u
@@ -62,10 +62,16 @@ void mg_sgd_partial_int8_s8(int8_t *w, const int32_t *steps, const int32_t *dw, 
 
 void mg_sgd_bias_int8_s16(int16_t *delta, const int32_t *steps, const int32_t *db, const float *coef,
                           const mg_scale *da_scale, const float *lr, const mg_sgd_int8_params *p) {
+    mg_sgd_bias_int8_tile_s16(delta, steps, db, coef, da_scale, lr, 0, p);
+}
+
+void mg_sgd_bias_int8_tile_s16(int16_t *delta, const int32_t *steps, const int32_t *db, const float *coef,
+                               const mg_scale *da_scale, const float *lr, int32_t first,
+                               const mg_sgd_int8_params *p) {
     const mg_rate r = mg_rate_of(da_scale, lr, p->offset);
     const uint32_t seed = seed_of(steps, p);
     for (int32_t c = 0; c < p->co; c++) {
-        const uint32_t drawn = mix(seed ^ (uint32_t)c * INDEX);
+        const uint32_t drawn = mix(seed ^ (uint32_t)(first + c) * INDEX);
         delta[c] = (int16_t)mg_ssat16(delta[c] + whole((float)db[c] * mg_factor(r, coef[c]), drawn, 8));
     }
 }
@@ -75,14 +81,14 @@ void mg_count_steps_s32(int32_t *steps, const mg_count_params *p) {
         steps[i] = (int32_t)((uint32_t)steps[i] + 1);
 }
 
-/* What blocks of gradients move: n weights a channel. */
+/* What blocks of gradients move: n weights a channel; first: the number of the first weight. */
 typedef struct {
     mg_dw_sink sink;
     int8_t *w;
     uint32_t seed;
     const float *coef;
     mg_rate rate;
-    int32_t n;
+    int32_t n, first;
 } moving;
 
 static void take(const mg_dw_sink *sink, const int32_t *dw, mg_dw_block b) {
@@ -91,7 +97,7 @@ static void take(const mg_dw_sink *sink, const int32_t *dw, mg_dw_block b) {
         const float f = mg_factor(m.rate, m.coef[c]) * 256.0f;
         const int32_t from = c * m.n + b.at;
         for (int32_t at = from; at < from + b.n; at++) {
-            const uint32_t drawn = mix(m.seed ^ (uint32_t)at * INDEX);
+            const uint32_t drawn = mix(m.seed ^ (uint32_t)(m.first + at) * INDEX);
             m.w[at] = (int8_t)mg_ssat8(m.w[at] + whole((float)*dw++ * f, drawn, 16));
         }
     }
@@ -100,7 +106,13 @@ static void take(const mg_dw_sink *sink, const int32_t *dw, mg_dw_block b) {
 void mg_conv2d_dw_sgd_int8_s32(int32_t *work, int8_t *w, const int32_t *steps, const int16_t *da,
                                const float *coef, const mg_scale *da_scale, const float *lr, const int8_t *x,
                                const mg_conv_sgd_int8_params *p) {
-    const uint32_t seed = seed_of(steps, &p->sgd);
-    const moving m = {{take}, w, seed, coef, mg_rate_of(da_scale, lr, p->sgd.offset), p->sgd.n};
+    mg_conv2d_dw_sgd_int8_tile_s32(work, w, steps, da, coef, da_scale, lr, x, 0, p);
+}
+
+void mg_conv2d_dw_sgd_int8_tile_s32(int32_t *work, int8_t *w, const int32_t *steps, const int16_t *da,
+                                    const float *coef, const mg_scale *da_scale, const float *lr,
+                                    const int8_t *x, int32_t first, const mg_conv_sgd_int8_params *p) {
+    const mg_rate r = mg_rate_of(da_scale, lr, p->sgd.offset);
+    const moving m = {{take}, w, seed_of(steps, &p->sgd), coef, r, p->sgd.n, first * p->sgd.n};
     mg_conv2d_dw_blocks(&m.sink, work, da, x, &p->conv);
 }
