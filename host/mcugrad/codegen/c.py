@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from mcugrad import ops
-from mcugrad.codegen.names import C_TYPES, literal, unique
+from mcugrad.codegen.names import C_TYPES, literal, operand, unique
 from mcugrad.codegen.params import HEAD, params_header, params_source, state_layout
 from mcugrad.codegen.stream import row_type, stream_source, take_source
+from mcugrad.codegen.tiles import of_tile, tiles_source
 from mcugrad.ir import Graph, Node, Quant
 from mcugrad.ir.text import print_graph
 from mcugrad.ops.op import scale_states
-from mcugrad.plan.arena import in_arena
 from mcugrad.plan.front import crossing, leading
 from mcugrad.plan.memory import Plan
 from mcugrad.plan.peak import state_bytes
@@ -99,8 +99,8 @@ def _describe(graph: Graph, node: Node) -> dict[str, Any]:
 
 
 def _stream_of(plan: Plan, i: int) -> dict[str, int]:
-    """The number of a node's stream; all the time of a stream is its first node's."""
-    k = plan.stream_of(i)
+    """The number of a node's stream or tiles; all the time of these is their first node's."""
+    k = plan.part_of(i)
     return {} if k is None else {"stream": k}
 
 
@@ -149,8 +149,9 @@ uint32_t mg_saturated(void);
 def _model_source(graph: Graph, plan: Plan, c: Mapping[str, str]) -> str:
     forward = forward_count(plan)
     calls = [_call(graph, plan, c, i) for i in range(len(plan.order))]
-    streams = [stream_source(graph, plan, c, k) for k in range(len(plan.streams))]
-    structs = [_struct(graph, node, i) for i, node in enumerate(plan.order)]
+    parts = [stream_source(graph, plan, c, k) for k in range(len(plan.streams))]
+    parts += [tiles_source(graph, plan, c, k) for k in range(len(plan.tiles))]
+    structs = [_struct(graph, plan, i) for i in range(len(plan.order))]
     digest = model_hash(graph, plan)
     hash_bytes = ", ".join(f"0x{digest[i : i + 2]}" for i in range(0, 32, 2))
     return f"""{HEAD.format(what=graph.name)}
@@ -167,7 +168,7 @@ def _model_source(graph: Graph, plan: Plan, c: Mapping[str, str]) -> str:
 #include "loss.h"
 #include "mark.h"
 #include "pool.h"
-{_stream_header(plan)}#include "update.h"
+{_stream_header(plan)}{_tile_header(plan)}#include "update.h"
 
 const uint8_t mg_model_hash[16] = {{{hash_bytes}}};
 const char mg_model_name[] = "{graph.name}";
@@ -177,7 +178,7 @@ __attribute__((section(".arena"), aligned(4))) uint8_t mg_arena[MG_ARENA_BYTES];
 {_pointers(graph, plan, c)}
 {chr(10).join(structs)}
 
-{"".join(f"{s}{chr(10)}" for s in streams)}{take_source(graph, plan, c)}
+{"".join(f"{part}{chr(10)}" for part in parts)}{take_source(graph, plan, c)}
 static void forward(const int32_t *label, mg_result *result) {{
 {"".join(calls[:forward])}}}
 
@@ -225,9 +226,10 @@ def _pointers(graph: Graph, plan: Plan, c: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _struct(graph: Graph, node: Node, i: int) -> str:
+def _struct(graph: Graph, plan: Plan, i: int) -> str:
+    node, t = plan.order[i], next((t for t in plan.tiles if t.first <= i <= t.last), None)
     op = ops.get(node.op)
-    ins, outs = ([graph.value(n) for n in names] for names in (node.ins, node.outs))
+    ins, outs = ([of_tile(graph, t, n) for n in names] for names in (node.ins, node.outs))
     fields = ", ".join(f".{k} = {literal(v)}" for k, v in op.fields(ins, outs, node.attrs).items())
     return _wrap(f"static const mg_{op.params}_params p{i} = {{{fields}}};", 4)
 
@@ -236,31 +238,33 @@ def _stream_header(plan: Plan) -> str:
     return f'#define MG_ROW {row_type(plan)}\n#include "stream.h"\n' if plan.streams else ""
 
 
+def _tile_header(plan: Plan) -> str:
+    return '#include "tile.h"\n' if plan.tiles else ""
+
+
 def _call(graph: Graph, plan: Plan, c: Mapping[str, str], i: int) -> str:
-    """The call of a node; a stream is called where its first node is, and their marks follow."""
-    k, node = plan.stream_of(i), plan.order[i]
+    """The call of a node; a stream, or tiles, are called where their first node is, and their marks follow."""
+    k, node = plan.part_of(i), plan.order[i]
     if k is not None:
-        s = plan.streams[k]
-        call = f"    mg_node({i}) stream{k}();\n" if i == s.first and not s.feed else ""
+        called = _part(plan, k)
+        call = f"    mg_node({i}) {called[1]}\n" if i == called[0] else ""
         return f"{call}    mg_mark({i}); /* {node.layer} */\n"
     op = ops.get(node.op)
-    outs = [_operand(graph, c, n) for n in node.outs] + ["0"] * (len(op.outs) - len(node.outs))
-    ins = [_operand(graph, c, n) for n in node.ins] + ["0"] * (len(op.ins) - len(node.ins))
+    outs = [operand(graph, c, n) for n in node.outs] + ["0"] * (len(op.outs) - len(node.outs))
+    ins = [operand(graph, c, n) for n in node.ins] + ["0"] * (len(op.ins) - len(node.ins))
     about = _describe(graph, node)
     call = f"    mg_node({i}) {op.kernel}({', '.join([*outs, *ins, f'&p{i}'])});"
     return f"    /* {node.layer}: {about['shape']} */\n{_wrap(call, 8)}\n    mg_mark({i});\n"
 
 
+def _part(plan: Plan, k: int) -> tuple[int, str]:
+    """Where part k of the order is called, and how; a stream that takes the sample runs before: nowhere."""
+    if k < len(plan.streams):
+        s = plan.streams[k]
+        return (-1 if s.feed else s.first), f"stream{k}();"
+    k -= len(plan.streams)
+    return plan.tiles[k].first, f"tiles{k}(lr);"
+
+
 def _wrap(line: str, indent: int) -> str:
     return textwrap.fill(line, 110, subsequent_indent=" " * indent, break_long_words=False)
-
-
-def _operand(graph: Graph, c: Mapping[str, str], name: str) -> str:
-    roles = {v: k for k, v in graph.outputs.items()}
-    if name in graph.params:
-        p = graph.params[name]
-        scale = p.trained and name in scale_states(graph)
-        return f"{'&' if scale else ''}mg_state.{c[name]}" if p.trained else c[name]
-    if in_arena(graph, name):
-        return c[name]
-    return f"&result->{roles[name]}" if name in roles else ("label" if name == "label" else f"&{name}")

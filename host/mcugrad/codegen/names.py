@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from mcugrad.ir import DType
+from mcugrad.ir import DType, Graph
 from mcugrad.ir.graph import Array
+from mcugrad.ops.op import scale_states
+from mcugrad.plan.arena import in_arena
 
 C_TYPES = {
     DType.S8: "int8_t",
@@ -58,3 +60,15 @@ def initialiser(data: Array) -> str:
             line = ""
         line += f"{word}, " if line else f"    {word}, "
     return "{\n" + "\n".join(x.rstrip() for x in [*lines, line]) + "\n}"
+
+
+def operand(graph: Graph, c: Mapping[str, str], name: str) -> str:
+    """How a call names a value: a pointer, into the trained state, constants, arena or the caller's memory."""
+    roles = {v: k for k, v in graph.outputs.items()}
+    if name in graph.params:
+        p = graph.params[name]
+        scale = p.trained and name in scale_states(graph)
+        return f"{'&' if scale else ''}mg_state.{c[name]}" if p.trained else c[name]
+    if in_arena(graph, name):
+        return c[name]
+    return f"&result->{roles[name]}" if name in roles else ("label" if name == "label" else f"&{name}")

@@ -43,6 +43,7 @@ class _Arena:
 
     def __init__(self, graph: Graph, plan: Plan) -> None:
         self.graph, self.offsets, self.windows = graph, plan.offsets, plan.windows
+        self.tiled = {name: t for t in plan.tiles for name in t.inside & t.axes.keys()}
         self.ids = {name: k for k, name in enumerate(plan.offsets)}
         self.owner = np.full(plan.arena_bytes, FREE, np.int64)
 
@@ -114,15 +115,21 @@ class _Arena:
         """What the bytes of the whole value hold: its number, and the row of a map."""
         value = self.graph.value(name)
         is_map = value.dtype is DType.S8 and len(value.shape) == 3
-        rows = np.arange(value.nbytes) // self._row_bytes(name) if is_map else 0
-        return np.full(value.nbytes, self.ids[name] << ROWS) + rows
+        size = self._size(name)
+        rows = np.arange(size) // self._row_bytes(name) if is_map else 0
+        return np.full(size, self.ids[name] << ROWS) + rows
 
     def _bytes(self, name: str) -> Array:
-        start, size = self.offsets[name], self.graph.value(name).nbytes
+        start, size = self.offsets[name], self._size(name)
         size = self.windows[name] * self._row_bytes(name) if name in self.windows else size
         if start < 0 or start + size > self.owner.size:
             raise InternalError(f"{name} lies outside the arena")
         return self.owner[start : start + size]
+
+    def _size(self, name: str) -> int:
+        """Bytes of the whole value or, where it is made by tiles, of its part of one."""
+        t, size = self.tiled.get(name), self.graph.value(name).nbytes
+        return size // t.channels * t.width if t else size
 
     def _check_alias(self, node: Node, name: str, operands: Iterable[str]) -> None:
         """An output may lie on an operand only where the op works in place, exactly on its first one."""
@@ -135,7 +142,7 @@ class _Arena:
         """Whether an output lies on the first operand as the op allows."""
         place, behind = shared(self.graph, node), self.offsets[name] - self.offsets[node.ins[0]]
         if place == "end":
-            behind += self.graph.value(name).nbytes - self.graph.value(node.ins[0]).nbytes
+            behind += self._size(name) - self._size(node.ins[0])
         return bool(place) and name == node.outs[0] and behind == 0
 
 

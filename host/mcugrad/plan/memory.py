@@ -9,30 +9,32 @@ from mcugrad.ir import Graph, Node, Value
 from mcugrad.ops.op import shared
 from mcugrad.plan import solver
 from mcugrad.plan.arena import ALIGN, Buffer, Span, in_arena, live_bytes, rounded
-from mcugrad.plan.cuts import choose
+from mcugrad.plan.cuts import Cuts, choose
 from mcugrad.plan.front import leading
 from mcugrad.plan.order import search
 from mcugrad.plan.pack import pack, top
 from mcugrad.plan.schedule import Order, orders
 from mcugrad.plan.stream import Stream, row_bytes
+from mcugrad.plan.tiles import WIDTHS, Block, Tiles, blocks, together
 
 SMALL = 1 / 1000  # of the arena: a gap not worth the solver's seconds
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """Moments of an order: one for a node, one for each step of a stream."""
+    """Moments of an order: one for a node, one for each step of a stream, one for all nodes of tiles."""
 
-    begins: tuple[int, ...]  # of each node; those of a stream begin together
+    begins: tuple[int, ...]  # of each node; those of a stream or of tiles begin together
     ends: tuple[int, ...]
     moments: int
 
     @classmethod
-    def of(cls, nodes: int, streams: Sequence[Stream]) -> Timeline:
-        inside = {i: s for s in streams for i in range(s.first, s.last + 1)}
+    def of(cls, nodes: int, streams: Sequence[Stream], tiles: Sequence[Tiles]) -> Timeline:
+        parts = {s.first: (s.last + 1 - s.first, len(s.steps)) for s in streams}
+        parts |= {t.first: (t.last + 1 - t.first, 1) for t in tiles}
         begins, ends, now, i = [], [], 0, 0
         while i < nodes:
-            count, steps = (inside[i].last + 1 - i, len(inside[i].steps)) if i in inside else (1, 1)
+            count, steps = parts.get(i, (1, 1))
             begins += [now] * count
             ends += [now + steps - 1] * count
             now, i = now + steps, i + count
@@ -41,7 +43,7 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Plan:
-    """A node order, parts of it streamed, and a place for every value.
+    """A node order, parts of it streamed or run by tiles, and a place for every value.
 
     bound: the largest sum of live bytes, below which no placement of this order can go.
     least: the same as CP-SAT proved it; the bound, in whole words, where nobody asked.
@@ -55,6 +57,7 @@ class Plan:
     streams: tuple[Stream, ...] = ()
     floor: int = 0
     least: int = 0
+    tiles: tuple[Tiles, ...] = ()
 
     @property
     def offsets(self) -> Mapping[str, int]:
@@ -75,9 +78,15 @@ class Plan:
         """In how many pieces the first stream takes the sample; 0 where it has to be whole."""
         return self.streams[0].feeds if self.streams else 0
 
-    def stream_of(self, node: int) -> int | None:
-        """The number of the stream that runs a node."""
-        return next((k for k, s in enumerate(self.streams) if s.first <= node <= s.last), None)
+    def part_of(self, node: int) -> int | None:
+        """The number of the stream or, counted after all streams, the tiles that run a node."""
+        parts = (*self.streams, *self.tiles)
+        return next((k for k, part in enumerate(parts) if part.first <= node <= part.last), None)
+
+    @property
+    def partial(self) -> set[str]:
+        """Values that never exist whole."""
+        return set(self.windows).union(*(t.inside for t in self.tiles))
 
     @property
     def streamed(self) -> set[str]:
@@ -86,23 +95,56 @@ class Plan:
 
     @property
     def timeline(self) -> Timeline:
-        return Timeline.of(len(self.order), self.streams)
+        return Timeline.of(len(self.order), self.streams, self.tiles)
+
+    @property
+    def live(self) -> list[int]:
+        """Bytes alive at each moment."""
+        return live_bytes(self.buffers, self.timeline.moments)
 
 
 def plan(graph: Graph, exact: bool = True) -> Plan:
-    """The best of the candidate orders, the frozen front streamed where that pays; each is placed greedily,
-    then, if exact and OR-tools is there, the best order by CP-SAT where a lower arena is not ruled out."""
+    """The best of the candidate orders, wide gradients cut into tiles and the frozen front streamed where that
+    pays; each is placed greedily, then, if exact and OR-tools is there, the best order by CP-SAT where a lower
+    arena is not ruled out."""
     known = [place(graph, order) for order in orders(graph)]
     front = leading(graph, known[0].order)
     found = search(graph, min(_behind(p, front) for p in known), front)
     known += [place(graph, found.order)] if found.order else []
     whole = min(known, key=lambda p: (_behind(p, front), p.arena_bytes))
-    ways = choose(graph, whole.order, live_bytes(whole.buffers, len(whole.order)))
-    plans = [*known, *(p for streams in ways for p in _placed(graph, known, streams, front))]
+    cut = _cut(graph, whole, front)
+    known += [cut] if cut.tiles else []
+    ways = choose(graph, cut.order, cut.live)
+    plans = [*known, *(p for streams in ways for p in _placed(graph, known[::-1], streams, front))]
     best = min(plans, key=lambda p: p.arena_bytes)
     if exact and solver.available():
         best = min(_solved(plans, best), key=lambda p: p.arena_bytes)
-    return replace(best, floor=found.floor)
+    return replace(best, floor=0 if best.tiles else found.floor)
+
+
+def _cut(graph: Graph, whole: Plan, front: int) -> Plan:
+    """With tiles where most bytes are alive behind the front, as far as the front is not the higher peak: the
+    widest ones that need no more than the narrowest."""
+    enough = Cuts(graph, whole.order, front, whole.live).lowest_peak()
+    ways = [_cut_by(width, graph, whole, front, enough) for width in WIDTHS]
+    least = max(enough, min(_behind(p, front) for p in ways))
+    best = next(p for p in ways if _behind(p, front) <= least)
+    return place(graph, best.order, (), best.tiles) if best.tiles else whole
+
+
+def _cut_by(width: int, graph: Graph, p: Plan, front: int, enough: int) -> Plan:
+    """The same by tiles of so many channels, without places."""
+    left, chosen = blocks(graph), list[Block]()
+    while _behind(p, front) > enough:
+        at = next(i for i, n in enumerate(p.live) if i >= front and n == _behind(p, front))
+        peak = p.order[p.timeline.begins.index(at)]
+        block = next((b for b in left if any(peak is node for node in b.nodes)), None)
+        order = together(graph, p.order, block) if block else None
+        if not block or not order:
+            break
+        left, chosen = [b for b in left if b is not block], [*chosen, block]
+        p = _alive(graph, order, (), [b.at(order, width) for b in chosen])
+    return p
 
 
 def _solved(plans: Sequence[Plan], best: Plan) -> Iterator[Plan]:
@@ -119,7 +161,7 @@ def _solved(plans: Sequence[Plan], best: Plan) -> Iterator[Plan]:
 def _placed(graph: Graph, known: Sequence[Plan], streams: Sequence[Stream], front: int) -> Iterator[Plan]:
     """Each order with these streams, until one is as good as the front lets any be."""
     for p in known:
-        placed = place(graph, p.order, streams)
+        placed = place(graph, p.order, streams, p.tiles)
         yield placed
         highest = [b for b in placed.buffers if rounded(b.offset + b.size) == placed.arena_bytes]
         if all(b.last < front for b in highest):
@@ -128,23 +170,38 @@ def _placed(graph: Graph, known: Sequence[Plan], streams: Sequence[Stream], fron
 
 def _behind(whole: Plan, front: int) -> int:
     """Most bytes alive behind the front."""
-    return max(live_bytes(whole.buffers, len(whole.order))[front:], default=0)
+    return max(whole.live[front:], default=0)
 
 
-def place(graph: Graph, order: Order, streams: Sequence[Stream] = ()) -> Plan:
+def place(graph: Graph, order: Order, streams: Sequence[Stream] = (), tiles: Sequence[Tiles] = ()) -> Plan:
     """Offsets for one order."""
-    timeline = Timeline.of(len(order), streams)
-    buffers = Lifetimes(graph, order, streams, timeline).buffers()
-    bound = max(live_bytes(buffers, timeline.moments), default=0)
-    placed = sorted(pack(buffers, bound), key=lambda b: (b.first, b.offset))
-    return Plan(order, tuple(placed), top(placed), bound, tuple(streams), least=rounded(bound))
+    p = _alive(graph, order, streams, tiles)
+    bound = max(p.live, default=0)
+    placed = sorted(pack(p.buffers, bound), key=lambda b: (b.first, b.offset))
+    return replace(p, buffers=tuple(placed), arena_bytes=top(placed), bound=bound, least=rounded(bound))
+
+
+def _alive(graph: Graph, order: Order, streams: Sequence[Stream], tiles: Sequence[Tiles]) -> Plan:
+    """Lifetimes for one order; nothing has its place yet."""
+    timeline = Timeline.of(len(order), streams, tiles)
+    buffers = Lifetimes(graph, order, streams, tiles, timeline).buffers()
+    return Plan(order, tuple(buffers), 0, 0, tuple(streams), tiles=tuple(tiles))
 
 
 class Lifetimes:
     """Buffers of an order; an in-place node whose first operand dies there passes its buffer on."""
 
-    def __init__(self, graph: Graph, order: Order, streams: Sequence[Stream], timeline: Timeline) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        order: Order,
+        streams: Sequence[Stream],
+        tiles: Sequence[Tiles],
+        timeline: Timeline,
+    ) -> None:
         self.graph, self.order, self.timeline = graph, order, timeline
+        self.cut = {name: t for t in tiles for name in t.inside}
+        self.sums = {t.sums: t for t in tiles}
         self.last = {name: i for i, node in enumerate(order) for name in node.ins}
         self.inside = {i: s for s in streams for i in range(s.first, s.last + 1)}
         self.owner: dict[str, str] = {}
@@ -176,7 +233,7 @@ class Lifetimes:
         place, source = shared(self.graph, node), node.ins[0]
         home = self.made[self.owner[source]]
         at = home.at[home.values.index(source)]
-        at += self.graph.value(source).nbytes - value.nbytes if place == "end" else 0
+        at += self._bytes(source) - self._bytes(value.name) if place == "end" else 0
         return at if place and value.name == node.outs[0] and at % ALIGN == 0 else None
 
     def _window(self, value: Value, i: int) -> Buffer:
@@ -199,9 +256,16 @@ class Lifetimes:
             gone += [(self._moment(reader, step), rows * row) for step, rows in reader.eaten[value.name]]
         gone = [(max(moment, first), size) for moment, size in gone if moment <= last]
         until = [moment - 1 for moment, _ in gone[1:]] + [last]
-        size = rounded(value.nbytes)
+        size = rounded(self._bytes(value.name))
         spans = [Span(_ones(a, b), n, size) for (a, n), b in zip(gone, until, strict=True) if a <= b]
+        if value.name in self.sums:
+            room = self.sums[value.name].held(self.graph, value.name)
+            spans = [Span(_ones(first, first), 0, room), Span(_ones(first + 1, last), 0, size)]
         return _buffer(value, source.first if source else i, reader.last if reader else end, spans)
+
+    def _bytes(self, name: str) -> int:
+        """Of a value that is made by tiles, those of one."""
+        return self.cut[name].held(self.graph, name) if name in self.cut else self.graph.value(name).nbytes
 
     def _moment(self, s: Stream, step: int) -> int:
         return self.timeline.begins[s.first] + step

@@ -1,5 +1,5 @@
-"""The checker's own lifetimes, counted row by row from the order and the streams' steps: each buffer lives
-just as long, no two meet, and the figures of the plan are what they add up to."""
+"""The checker's own lifetimes, counted row by row from the order, the streams' steps and the tiles: each buffer
+lives just as long, no two meet, and the figures of the plan are what they add up to."""
 
 from __future__ import annotations
 
@@ -63,6 +63,7 @@ class _Uses:
                 self._stream(s)
             else:
                 self._node(plan.order[i], i)
+                self.moments += not _inside(plan, i)
 
     def _placed(self, name: str) -> bool:
         """Params and the scalars that the step is called with or returns lie elsewhere."""
@@ -78,7 +79,6 @@ class _Uses:
             self._read(name, 0, len(self._rows(name)), i)
         for name in (n for n in node.outs if self._placed(n)):
             self._write(name, 0, len(self._rows(name)), i, i)
-        self.moments += 1
 
     def _stream(self, s: Stream) -> None:
         done = dict.fromkeys((FEED, *range(s.first, s.last + 1)), 0)
@@ -126,7 +126,10 @@ class _Uses:
             return (0, _bytes(self.graph, self.plan, name)) if alive else None
         if not made.min() <= moment <= used.max():
             return None
-        return int(np.argmax(used >= moment)) * (value.nbytes // len(used)), value.nbytes
+        end = _bytes(self.graph, self.plan, name)
+        if moment == made.min() and name in {t.sums for t in self.plan.tiles}:
+            end = WORD * value.size
+        return int(np.argmax(used >= moment)) * (value.nbytes // len(used)), end
 
 
 def _parts(plan: Plan) -> Iterator[tuple[int, Stream | None]]:
@@ -135,6 +138,11 @@ def _parts(plan: Plan) -> Iterator[tuple[int, Stream | None]]:
     while i < len(plan.order):
         yield i, starts.get(i)
         i = starts[i].last + 1 if i in starts else i + 1
+
+
+def _inside(plan: Plan, i: int) -> bool:
+    """Whether the node after node i runs in the same tiles, at the same moment."""
+    return any(t.first <= i < t.last for t in plan.tiles)
 
 
 def _check_buffer(graph: Graph, plan: Plan, b: Buffer, uses: _Uses) -> None:
@@ -165,7 +173,11 @@ def _needs(b: Buffer, moment: int, uses: _Uses) -> list[tuple[int, int]]:
 
 
 def _bytes(graph: Graph, plan: Plan, name: str) -> int:
+    """Of a whole value, of a window's rows, or of a tile's channels."""
     value = graph.value(name)
+    for t in plan.tiles:
+        if name in t.axes and name in t.inside:
+            return value.size // value.shape[t.axes[name]] * t.width * value.dtype.numpy.itemsize
     return value.nbytes // value.shape[0] * plan.windows[name] if name in plan.windows else value.nbytes
 
 

@@ -95,7 +95,7 @@ def _count(compiled: Compiled, name: str) -> list[dict[str, Any]]:
 def _by_rows(model: str, scheme: str, kinds: dict[str, list[float]]) -> float:
     """Instructions of the streams over what the table says of their nodes one by one."""
     compiled = pipeline.compile_job(model, scheme, boards.load(BOARD), CLASSES)
-    inside = [i for i in range(len(compiled.plan.order)) if compiled.plan.stream_of(i) is not None]
+    inside = [i for i in range(len(compiled.plan.order)) if compiled.plan.part_of(i) is not None]
     nodes = _count(compiled, f"{model} {scheme}")
     counted = sum(nodes[i]["instructions"] for i in inside)
     return float(counted / sum(cost(compiled.graph, compiled.plan.order[i], kinds) for i in inside))

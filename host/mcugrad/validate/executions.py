@@ -170,7 +170,7 @@ def placed(compiled: Compiled) -> Iterator[tuple[int, Value, int]]:
     plan, graph = compiled.plan, compiled.graph
     for i, node in enumerate(plan.order):
         for name in node.outs:
-            if name in plan.offsets and name not in plan.windows and name not in scratch(node):
+            if name in plan.offsets and name not in plan.partial and name not in scratch(node):
                 yield i, graph.value(name), plan.offsets[name]
 
 

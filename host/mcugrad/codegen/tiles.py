@@ -1,0 +1,107 @@
+"""Channel tiles in C: one loop over the tiles, in it the nodes' calls, each for the tile's channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from mcugrad import ops
+from mcugrad.codegen.names import operand
+from mcugrad.ir import Graph, Node, Value
+from mcugrad.plan.memory import Plan
+from mcugrad.plan.tiles import DEPTHWISE, PROJECT, Tiles
+
+NUMBERED = ("sgd_bias_int8", "conv2d_dw_sgd_int8")  # the random numbers depend on the channel's
+
+
+@dataclass(frozen=True)
+class Call:
+    """A node's lines: before the loop, in it, behind it."""
+
+    body: str
+    begin: str = ""
+    end: str = ""
+
+
+def tiles_source(graph: Graph, plan: Plan, c: Mapping[str, str], k: int) -> str:
+    """The function of tiles k."""
+    t = plan.tiles[k]
+    calls = [_call(graph, c, t, plan.order[i], i) for i in range(t.first, t.last + 1)]
+    begin, end = ("".join(f"    {line}\n" for line in lines if line) for lines in _around(calls))
+    body = "".join(f"        {call.body}\n" for call in calls)
+    return f"""/* Nodes {t.first} to {t.last}, {t.width} of {t.channels} channels at a time. */
+static void tiles{k}(float lr) {{
+{begin}    for (int32_t c = 0; c < {t.channels}; c += {t.width}) {{
+{body}    }}
+{end}}}
+"""
+
+
+def of_tile(graph: Graph, t: Tiles | None, name: str) -> Value:
+    """A value with the shape that it has in a tile."""
+    value = graph.value(name)
+    if t is None or name not in t.axes:
+        return value
+    shape = list(value.shape)
+    shape[t.axes[name]] = t.width
+    return replace(value, shape=tuple(shape))
+
+
+def _around(calls: list[Call]) -> tuple[list[str], list[str]]:
+    return [call.begin for call in calls], [call.end for call in calls]
+
+
+def _call(graph: Graph, c: Mapping[str, str], t: Tiles, node: Node, i: int) -> Call:
+    if node.outs and node.outs[0] == t.sums:
+        return _sums(graph, c, t, node, i)
+    if node.op in (PROJECT, DEPTHWISE):
+        return _gradient(graph, c, t, node, i)
+    kernel, args = ops.get(node.op).kernel, [_at(graph, c, t, n) for n in (*node.outs, *node.ins)]
+    if node.op == "clamp_dx":
+        args += ["c", str(t.channels)]
+    elif node.op in NUMBERED:
+        args += ["c"]
+    else:
+        return Call(f"{kernel}({', '.join(args)}, &p{i});")
+    return Call(f"{_tile(kernel)}({', '.join(args)}, &p{i});")
+
+
+def _gradient(graph: Graph, c: Mapping[str, str], t: Tiles, node: Node, i: int) -> Call:
+    """Renormalised as one: begun before the first tile, ended behind the last."""
+    dx, da, w, da_scale, dx_scale = (operand(graph, c, n) for n in (*node.outs, *node.ins))
+    exp, bits = f"({da_scale})->exp + p{i}.offset", f"({da_scale})->bits"
+    expected = "MG_GRAD_BITS" if node.op == DEPTHWISE else bits
+    kernel = _tile(ops.get(node.op).kernel)
+    return Call(
+        f"{kernel}({dx}, {da}, {w} + c, {t.channels}, &r{i}, &p{i});",
+        f"mg_renorm r{i} = mg_tile_begin({dx_scale}, {exp}, {expected});",
+        f"mg_renorm_end(&r{i}, {dx_scale}, {exp}, {bits});",
+    )
+
+
+def _sums(graph: Graph, c: Mapping[str, str], t: Tiles, node: Node, i: int) -> Call:
+    """They lie where the gradient will."""
+    dx, da, w, da_scale, dx_scale, *part = node.outs[0], *node.ins
+    weights = [_at(graph, c, t, n) for n in (w, *part)]
+    to, scales = c[dx], [operand(graph, c, n) for n in (da_scale, dx_scale)]
+    offset = f"p{i}.{'conv.' if part else ''}offset"
+    return Call(
+        f"mg_{node.op}_sums_s32((int32_t *){to}, {', '.join([c[da], *weights])}, &p{i});",
+        f"memset({to}, 0, {t.held(graph, dx)});",
+        f"mg_sums_dx_s16({to}, (int32_t *){to}, {', '.join(scales)}, {offset}, {graph.value(dx).size});",
+    )
+
+
+def _at(graph: Graph, c: Mapping[str, str], t: Tiles, name: str) -> str:
+    """Where the tile begins in what it goes through channel by channel; else where all begins."""
+    place, value = operand(graph, c, name), graph.value(name)
+    if name in t.inside or t.axes.get(name) != 0:
+        return place
+    each = value.size // value.shape[0]
+    return f"{place} + c * {each}" if each > 1 else f"{place} + c"
+
+
+def _tile(kernel: str) -> str:
+    """mg_<op>_<type> -> mg_<op>_tile_<type>."""
+    op, _, kind = kernel.rpartition("_")
+    return f"{op}_tile_{kind}"
