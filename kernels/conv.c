@@ -21,8 +21,8 @@ static void put(int8_t *y, uint8_t *mask, int32_t i, int32_t acc, int32_t m, con
         mg_put_bit(mask, i, q == t);
 }
 
-/* Channels of a depthwise pixel whose sums are on the stack at once. */
-enum { BLOCK = 32 };
+/* Pixels of one channel that are kept on the stack. */
+enum { PLANE = 1024 };
 
 /* One output: rows of a window are contiguous in x and in w, w being [KH][KW][CI] of one channel. */
 static int32_t window(const int8_t *x, const int8_t *w, mg_taps rows, mg_taps cols, const mg_conv_params *p) {
@@ -54,26 +54,28 @@ void mg_conv2d_s8(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, co
         }
 }
 
-/* acc[c] += sum over one window of (x - zero) * w, n channels from x and w on */
-static void depthwise_window(int32_t *acc, const int8_t *x, const int8_t *w, int32_t n, mg_taps rows,
-                             mg_taps cols, const mg_conv_params *p) {
+/* One output of one channel; x: pixels `step` apart. */
+static int32_t depthwise_window(const int8_t *x, int32_t step, const int8_t *w, mg_taps rows, mg_taps cols,
+                                const mg_conv_params *p) {
+    int32_t sum = 0;
     for (int32_t ky = rows.first; ky < rows.last; ky++)
-        for (int32_t kx = cols.first; kx < cols.last; kx++) {
-            const int8_t *xs = x + mg_in_at(rows.at + ky, cols.at + kx, p);
-            const int8_t *ws = w + (ky * p->kernel_w + kx) * p->in_c;
-            for (int32_t c = 0; c < n; c++)
-                acc[c] += (xs[c] - p->zero_in) * ws[c];
-        }
+        for (int32_t kx = cols.first; kx < cols.last; kx++)
+            sum += (x[((rows.at + ky) * p->in_w + cols.at + kx) * step] - p->zero_in) *
+                   w[(ky * p->kernel_w + kx) * p->in_c];
+    return sum;
 }
 
-static void depthwise_pixel(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
-                            const int32_t *m, int32_t oy, int32_t ox, const mg_conv_params *p) {
-    for (int32_t from = 0; from < p->out_c; from += BLOCK) {
-        int32_t acc[BLOCK], n = mg_min(BLOCK, p->out_c - from);
-        memcpy(acc, b + from, (size_t)n * sizeof *acc);
-        depthwise_window(acc, x + from, w + from, n, mg_rows(oy, p), mg_columns(ox, p), p);
-        for (int32_t c = 0; c < n; c++)
-            put(y, mask, mg_out_at(oy, ox, p) + from + c, acc[c], m[from + c], p);
+/* One channel, copied first where it is small: y may then lie over x. */
+static void depthwise_channel(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
+                              const int32_t *m, int32_t c, const mg_conv_params *p) {
+    const int32_t pixels = p->in_h * p->in_w, small = pixels <= PLANE, step = small ? 1 : p->in_c;
+    int8_t plane[PLANE];
+    for (int32_t i = 0; small && i < pixels; i++)
+        plane[i] = x[i * p->in_c + c];
+    for (int32_t i = 0; i < p->out_h * p->out_w; i++) {
+        const mg_taps rows = mg_rows(i / p->out_w, p), cols = mg_columns(i % p->out_w, p);
+        const int32_t sum = depthwise_window(small ? plane : x + c, step, w + c, rows, cols, p);
+        put(y, mask, i * p->out_c + c, b[c] + sum, m[c], p);
     }
 }
 
@@ -88,7 +90,6 @@ void mg_depthwise_conv2d_s8(int8_t *y, uint8_t *mask, const int8_t *x, const int
         return;
     }
     mg_clear_bits(mask, p->out_h * p->out_w * p->out_c);
-    for (int32_t oy = 0; oy < p->out_h; oy++)
-        for (int32_t ox = 0; ox < p->out_w; ox++)
-            depthwise_pixel(y, mask, x, w, b, m, oy, ox, p);
+    for (int32_t c = 0; c < p->out_c; c++)
+        depthwise_channel(y, mask, x, w, b, m, c, p);
 }

@@ -143,6 +143,14 @@ def _gradient(depthwise: bool, g: Gradients, node: Node) -> None:
 
 
 PLANE, WIDEST = 256, 24  # pixels of da, columns of dx: what the kernels take in place
+KEPT, COLUMNS = 1024, 16  # the same: pixels of x, columns of y
+
+
+def _depthwise_place(ins: Sequence[Value], attrs: Attrs) -> Place:
+    """From x's first byte on, if y is no larger: a channel of x is kept whole, or its rows ahead of y's."""
+    h, w, _ = ins[0].shape
+    ((oh, ow, _), _) = _out_shape(ins, attrs, ins[1].shape[:2], ins[1].shape[2])
+    return "start" if oh <= h and ow <= w and h * w <= KEPT and ow <= COLUMNS else ""
 
 
 def _depthwise_dx_place(ins: Sequence[Value], attrs: Attrs) -> Place:
@@ -206,6 +214,7 @@ register(
 register(
     "depthwise_conv2d",
     **FORWARD,
+    inplace=_depthwise_place,
     shapes=lambda ins, a: _out_shape(ins, a, ins[1].shape[:2], ins[1].shape[2]),
     ref=depthwise_conv2d,
     fields=lambda i, o, a: _geometry(i[0].shape, o[0].shape, i[1].shape[:2], a),

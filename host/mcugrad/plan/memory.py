@@ -228,7 +228,8 @@ class Lifetimes:
 
     def _over(self, node: Node, value: Value, i: int) -> int | None:
         """Where in the buffer of the node's first operand, which dies there, its first output may lie."""
-        if not node.ins or node.ins[0] not in self.owner or self.last[node.ins[0]] != i:
+        dies = node.ins and node.ins[0] in self.owner and self.last[node.ins[0]] == i
+        if not dies or i in self.inside:  # a stream's nodes take turns
             return None
         place, source = shared(self.graph, node), node.ins[0]
         home = self.made[self.owner[source]]

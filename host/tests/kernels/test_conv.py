@@ -9,6 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mcugrad import ops
+from mcugrad.ir import DType, Value
 from mcugrad.ir.graph import Array
 from mcugrad.ops import fixed
 from tests.kernels import arrays
@@ -57,6 +59,19 @@ def test_conv2d(kernels: Kernels, size: tuple[int, int, int, int], c: int) -> No
 @pytest.mark.parametrize("c", CHANNELS)
 def test_depthwise(kernels: Kernels, size: tuple[int, int, int, int], c: int) -> None:
     forward(kernels, "depthwise_conv2d", size, c, arrays.s8(size[2], size[2], c))
+
+
+@pytest.mark.parametrize(
+    "size", [(64, 16, 3, 1), (31, 31, 7, 2), (9, 16, 7, 1), (33, 20, 5, 2), (3, 2, 5, 1)]
+)
+@pytest.mark.parametrize("c", CHANNELS)
+def test_depthwise_over_its_input(kernels: Kernels, size: tuple[int, int, int, int], c: int) -> None:
+    h, width, kernel, stride = size
+    x, w = (Value("", DType.S8, s) for s in ((h, width, c), (kernel, kernel, c)))
+    place = ops.get("depthwise_conv2d").inplace([x, w], {"stride": stride, "pad": kernel // 2})
+    assert place == "start", "then it runs twice, once over x"
+    for zero in (-128, 7):
+        forward(kernels, "depthwise_conv2d", size, c, arrays.s8(kernel, kernel, c), zero_in=zero)
 
 
 @pytest.mark.parametrize("size", BIG)

@@ -19,7 +19,7 @@ from mcugrad.plan.peak import at_peak, live_bytes
 from mcugrad.plan.report import describe
 from mcugrad.plan.schedule import orders
 from mcugrad.plan.stream import _Run, stream
-from tests.networks import small
+from tests.networks import Net, small
 
 SCHEMES = ["full", "head-only", "bias-only", "last-4", "5 3:1/2 4:1/3 6:1 9:1/4"]
 
@@ -97,6 +97,17 @@ def test_only_the_first_output_takes_the_operands_place(monkeypatch: pytest.Monk
     graph = b.build()
     offsets = place(graph, graph.nodes).offsets
     assert offsets["first"] == offsets["x"] != offsets["second"]
+
+
+def test_a_depthwise_map_takes_the_place_of_the_one_it_is_made_of() -> None:
+    """Not in a stream, where the operand's rows are still to come or to be read."""
+    graph = Net((9, 9, 4), 1).block("b0", 8, 4, 3).block("b1", 8, 4, 3, 2).head(3)
+    offsets = check(graph, place(graph, graph.nodes)).offsets
+    assert all(offsets[f"{b}.dw.y"] == offsets[f"{b}.pw1.y"] for b in ("b0", "b1"))
+    for first, last in [(0, 2), (1, 1), (3, 6)]:
+        streamed = check(graph, place(graph, graph.nodes, [stream(graph, graph.nodes, first, last)]))
+        inside = {n for node in graph.nodes[first : last + 1] for n in node.outs}
+        assert all(len(b.values) == 1 for b in streamed.buffers if inside & set(b.values[1:]))
 
 
 @pytest.mark.parametrize("board", boards.known())
