@@ -243,7 +243,7 @@ def _tile_header(plan: Plan) -> str:
 
 
 def _call(graph: Graph, plan: Plan, c: Mapping[str, str], i: int) -> str:
-    """The call of a node; a stream, or tiles, are called where their first node is, and their marks follow."""
+    """The call of a node; a stream or tiles are called where their first node is, and their marks follow."""
     k, node = plan.part_of(i), plan.order[i]
     if k is not None:
         called = _part(plan, k)

@@ -63,7 +63,7 @@ def initialiser(data: Array) -> str:
 
 
 def operand(graph: Graph, c: Mapping[str, str], name: str) -> str:
-    """How a call names a value: a pointer, into the trained state, constants, arena or the caller's memory."""
+    """How a call names a value: a pointer into the state, constants, the arena or the caller's memory."""
     roles = {v: k for k, v in graph.outputs.items()}
     if name in graph.params:
         p = graph.params[name]

@@ -79,7 +79,7 @@ def conv2d_dx(da: Array, w: Array, da_scale: Array, dx_scale: Array, **attrs: An
 def depthwise_conv2d_dx(
     da: Array, w: Array, da_scale: Array, dx_scale: Array, **attrs: Any
 ) -> tuple[Array, ...]:
-    """Its exponent does not depend on da's largest magnitude: channels of da may be made one after another."""
+    """Its exponent does not depend on da's largest magnitude: da may be made channel by channel."""
     parts = da[:, :, :, None, None] * w.transpose(2, 0, 1).astype(np.float64)
     return _dx(parts, da_scale, dx_scale, w.shape[2], attrs, fixed.GRAD_BITS)
 

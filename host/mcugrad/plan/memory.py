@@ -80,7 +80,7 @@ class Plan:
 
     def part_of(self, node: int) -> int | None:
         """The number of the stream or, counted after all streams, the tiles that run a node."""
-        parts = (*self.streams, *self.tiles)
+        parts: tuple[Stream | Tiles, ...] = (*self.streams, *self.tiles)
         return next((k for k, part in enumerate(parts) if part.first <= node <= part.last), None)
 
     @property
@@ -104,9 +104,9 @@ class Plan:
 
 
 def plan(graph: Graph, exact: bool = True) -> Plan:
-    """The best of the candidate orders, wide gradients cut into tiles and the frozen front streamed where that
-    pays; each is placed greedily, then, if exact and OR-tools is there, the best order by CP-SAT where a lower
-    arena is not ruled out."""
+    """The best of the candidate orders, wide gradients cut into tiles and the frozen front streamed where
+    that pays; each is placed greedily, then, if exact and OR-tools is there, the best order by CP-SAT where a
+    lower arena is not ruled out."""
     known = [place(graph, order) for order in orders(graph)]
     front = leading(graph, known[0].order)
     found = search(graph, min(_behind(p, front) for p in known), front)

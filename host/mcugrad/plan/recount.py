@@ -1,5 +1,5 @@
-"""The checker's own lifetimes, counted row by row from the order, the streams' steps and the tiles: each buffer
-lives just as long, no two meet, and the figures of the plan are what they add up to."""
+"""The checker's own lifetimes, counted row by row from the order, the streams' steps and the tiles: each
+buffer lives just as long, no two meet, and the figures of the plan are what they add up to."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mcugrad.ops.elementwise import SUM_BITS
+from mcugrad.ops.fixed import GRAD_BITS
 from mcugrad.ops.linear import TINY, TOP_BITS
 from mcugrad.twin import fixed, sums
 from mcugrad.twin.fixed import BITS, EXP, wide
@@ -86,7 +87,7 @@ def depthwise_conv2d_dx(
 ) -> tuple[Tensor, Tensor]:
     acc = sums.input_gradient_depthwise(da, w, attrs["in_shape"], attrs["stride"], attrs["pad"])
     exp, bits = da_scale[:, EXP] + attrs["offset"], da_scale[:, BITS]
-    return fixed.renormalise(acc, exp, bits, dx_scale, fixed.GRAD_BITS)
+    return fixed.renormalise(acc, exp, bits, dx_scale, GRAD_BITS)
 
 
 def conv2d_dw(da: Tensor, x: Tensor, *, kernel: tuple[int, int], **attrs: Any) -> tuple[Tensor]:

@@ -31,12 +31,13 @@ def renormalise(
     acc: Tensor, exp: Tensor, bits: Tensor, state: Tensor, expected: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Exact sums [N,...] in float64 of exponents [N] -> (gradient in float32, new states [N,4])."""
-    shift = ((bits if expected is None else expected) + state[:, GROWTH] - GRAD_BITS).clamp(SHIFT_MIN, SHIFT_MAX)
+    chosen_by = bits if expected is None else expected
+    shift = (state[:, GROWTH] + chosen_by - GRAD_BITS).clamp(SHIFT_MIN, SHIFT_MAX)
     t = acc.mul_(wide(pow2_double(-shift), acc)).add_(0.5).floor_()
     flat = t.reshape(len(t), -1)
     found = torch.maximum(flat.amax(1), -1 - flat.amin(1)).frexp()[1].long()
-    expected = torch.maximum(state[:, GROWTH] - FORGET, found + shift - bits)
-    growth = torch.where(found > 0, expected, state[:, GROWTH])
+    grown = torch.maximum(state[:, GROWTH] - FORGET, found + shift - bits)
+    growth = torch.where(found > 0, grown, state[:, GROWTH])
     saturated = state[:, SATURATED] + (found > GRAD_MAX_BITS)
     new = torch.stack([exp + shift, growth, saturated, found.clamp(max=GRAD_MAX_BITS)], 1)
     return t.clamp_(-GRAD_MAX, GRAD_MAX - 1).float(), new

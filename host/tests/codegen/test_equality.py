@@ -36,8 +36,8 @@ def assert_equal_steps(
     every_value: bool = True,
 ) -> None:
     """Both take the same steps; all values and all trained tensors are equal bit for bit."""
-    graph, windows = compiled.graph, compiled.plan.windows
-    offsets = {name: at for name, at in compiled.plan.offsets.items() if name not in windows}
+    graph, partial = compiled.graph, compiled.plan.partial
+    offsets = {name: at for name, at in compiled.plan.offsets.items() if name not in partial}
     classes, state = compiled.manifest["classes"], interp.initial_state(graph)
     seen: dict[str, Array] = {}
 

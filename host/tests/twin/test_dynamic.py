@@ -79,7 +79,7 @@ def test_twin(scheme: str) -> None:
 def test_generated_c(scheme: str, tmp_path: Path) -> None:
     forward = small(len(scheme))
     compiled = compile_model(forward, scheme, boards.load("nucleo_f746zg"))
-    graph, windows, places = compiled.graph, compiled.plan.windows, packing(compiled.graph)
+    graph, windows, places = compiled.graph, compiled.plan.partial, packing(compiled.graph)
     offsets = {name: at for name, at in compiled.plan.offsets.items() if name not in windows}
     model = HostModel(write(compiled.emitted, tmp_path / "gen"), tmp_path / "model.so")
     state, seen = interp.initial_state(graph), dict[str, Array]()

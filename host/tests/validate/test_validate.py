@@ -75,7 +75,7 @@ def test_all_four_are_equal_and_say_what_they_show(plugged: Prepared) -> None:
     found = compared(plugged)
     about = {e["name"]: e for e in found.json()["executions"]}
     assert list(about) == ["torch", "host C", "emulated", "board"] and found.equal and not found.absent
-    graph, windows = plugged.compiled.graph, plugged.compiled.plan.windows
+    graph, windows = plugged.compiled.graph, plugged.compiled.plan.partial
     assert about["torch"]["shown"] == len(found.rows)
     assert about["host C"]["shown"] == about["emulated"]["shown"] == len(found.rows) - len(windows)
     trained = sum(p.trained for p in graph.params.values())
