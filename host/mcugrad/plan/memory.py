@@ -29,7 +29,9 @@ class Timeline:
     moments: int
 
     @classmethod
-    def of(cls, nodes: int, streams: Sequence[Stream], tiles: Sequence[Tiles]) -> Timeline:
+    def of(
+        cls, nodes: int, streams: Sequence[Stream] = (), tiles: Sequence[Tiles] = ()
+    ) -> Timeline:
         parts = {s.first: (s.last + 1 - s.first, len(s.steps)) for s in streams}
         parts |= {t.first: (t.last + 1 - t.first, 1) for t in tiles}
         begins, ends, now, i = [], [], 0, 0

@@ -25,7 +25,7 @@ def random_graph(seed: int, nodes: int = 8) -> Graph:
     for i in range(nodes):
         count = min(len(values), int(rng.integers(1, 4)))
         ins = [values[k] for k in rng.choice(len(values), count, replace=False)]
-        op = "sum_dx" if rng.random() < 0.4 else "conv2d_dx"
+        op = "sum_dx" if rng.random() < 0.4 else "quantise_dx"
         same = ins[0].size if op == "sum_dx" and rng.random() < 0.7 else int(rng.integers(2, 40))
         values.append(Value(f"v{i}", DType.S8, (same,)))
         made.append(Node(op, f"n{i}", (f"v{i}",), tuple(v.name for v in ins)))
@@ -46,7 +46,7 @@ def every_order(graph: Graph) -> Iterator[Order]:
 
 
 def peak(graph: Graph, order: Order) -> int:
-    buffers = Lifetimes(graph, order, (), Timeline.of(len(order), ())).buffers()
+    buffers = Lifetimes(graph, order, (), (), Timeline.of(len(order))).buffers()
     return max(live_bytes(buffers, len(order)))
 
 
