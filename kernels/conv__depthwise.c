@@ -125,30 +125,23 @@ static void block(int8_t *y, uint8_t *mask, int32_t i, mg_lines *s, int32_t n, c
         put_bits(mask, i, bits, s->count, n, p);
 }
 
-/* Output rows first to end - 1. */
-MG_SMALL void lay(mg_lines *s, int32_t first, int32_t end, const mg_conv_params *p) {
-    const int32_t kernel = p->kernel_w, row = mg_tap_words(kernel, p->stride) * (int32_t)sizeof *s->taps;
-    s->count = end - first;
-#pragma GCC unroll 1
-    for (int32_t k = 0; k < s->count; k++)
-        s->lines[k] = mg_line_at((first + k) * p->stride - p->pad_top, kernel, p->in_h, s->pitch, row,
-                                 p->stride, kernel == 3);
-}
-
 /* Four channels of n columns; x at the first of them, i: index of the first element. */
 static void group(int8_t *y, uint8_t *mask, const int8_t *x, mg_planes *v, mg_lines *s, int32_t i, int32_t n,
                   const mg_conv_params *p) {
     const int32_t whole = n & ~(MG_RUN - 1), strips = (n + MG_RUN - 1) / MG_RUN;
     const int32_t most = mask ? mg_min(MG_LINES, MAX_STRIPS / strips) : MG_LINES;
-    v->base = v->next = 0;
+    const int32_t row = mg_tap_words(p->kernel_w, p->stride) * (int32_t)sizeof *s->taps;
+    v->base = v->next = v->top;
     for (int32_t first = 0, end; first < p->out_h; first = end) {
-        mg_planes_from(v, mg_max(first * p->stride - p->pad_top, 0));
-        for (; v->next < mg_min(v->base + v->capacity, p->in_h); v->next++)
-            fill(v, x + v->next * p->in_w * p->in_c, p);
-        end = v->next == p->in_h ? p->out_h : (v->next + p->pad_top - p->kernel_h) / p->stride + 1;
+        const int32_t at = first * p->stride - p->pad_top;
+        mg_planes_from(v, at);
+        for (; v->next < mg_min(v->base + v->capacity, v->bottom); v->next++)
+            if (mg_row_inside(v, p->in_h))
+                fill(v, x + v->next * p->in_w * p->in_c, p);
+        end = v->next == v->bottom ? p->out_h : (v->next + p->pad_top - p->kernel_h) / p->stride + 1;
         end = mg_min(end, first + most);
         if (s->count != p->out_h)
-            lay(s, first, end, p);
+            mg_lay(s, v, end - first, at, p->kernel_h, row, p->stride);
         s->x = mg_row_at(v, 0);
         if (whole)
             block(y, mask, i, s, whole, p);
@@ -173,12 +166,18 @@ void mg_depthwise_conv2d_s8__4(int8_t *y, uint8_t *mask, const int8_t *x, const 
     mg_planes v;
     mg_lines s;
     const int32_t widest = ((mg_most_columns(p->kernel_h) - p->kernel_w) / p->stride + 1) & ~(MG_RUN - 1);
+    /* Of a window of 3 x 3 all rows are met; those outside the map are zero. */
+    const int three = p->kernel_h == 3;
+    const int32_t top = three ? -p->pad_top : 0,
+                  bottom = three ? (p->out_h - 1) * p->stride + 3 + top : p->in_h;
     number_taps(&v, p);
     mg_clear_bits(mask, p->out_h * p->out_w * p->out_c);
     for (int32_t ox = 0; ox < p->out_w; ox += widest) {
         const int32_t n = mg_min(p->out_w - ox, widest), whole = (n + MG_RUN - 1) & ~(MG_RUN - 1);
-        mg_planes_at(&v, (whole - 1) * p->stride + p->kernel_w, ox * p->stride - p->pad, p->in_h, p->in_w);
+        mg_planes_at(&v, (whole - 1) * p->stride + p->kernel_w, ox * p->stride - p->pad, p->in_w, top,
+                     bottom);
         s.taps = v.taps[0], s.plane = v.columns, s.pitch = mg_pitch(&v), s.zero = p->zero_out, s.count = 0;
+        s.down = p->stride;
         for (int32_t c = 0; c < p->out_c; c += MG_CHANNELS) {
             s.bias = b + c, s.mult = m + c;
             mg_widen_taps(&v, w + c, p->in_c);

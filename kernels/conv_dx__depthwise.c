@@ -142,31 +142,30 @@ static int rest_by_run(int16_t *dx, mg_lines *s, lines_function *run, int32_t co
 }
 
 /* Lines of phase y, from input row `first` (a multiple of the stride) on; words: of taps, a row. */
-static void lay(mg_lines *s, int32_t first, int32_t end, int32_t y, int32_t words, const mg_conv_params *p) {
-    const int32_t row = words * (int32_t)sizeof *s->taps;
-    s->count = (end - first - y + p->stride - 1) / p->stride;
-#pragma GCC unroll 1
-    for (int32_t k = 0; k < s->count; k++)
-        s->lines[k] = mg_line_at(first / p->stride + k - reach(p), taps_of(y, p), p->out_h, s->pitch, row, 1,
-                                 p->kernel_h * p->stride == 3);
+static void lay(mg_lines *s, const mg_planes *v, int32_t first, int32_t end, int32_t y, int32_t words,
+                const mg_conv_params *p) {
+    const int32_t row = words * (int32_t)sizeof *s->taps,
+                  count = (end - first - y + p->stride - 1) / p->stride;
+    mg_lay(s, v, count, first / p->stride - reach(p), taps_of(y, p), row, 1);
 }
 
 /* Four channels, columns `from` to `from` + n - 1 of the inputs. */
 static void group(int16_t *dx, const int16_t *da, mg_column w, mg_planes *v, mg_lines *s, int32_t from,
                   int32_t n, const mg_conv_params *p) {
     const int32_t stride = p->stride, c = p->in_c, row = p->in_w * c;
-    v->base = v->next = 0;
+    v->base = v->next = v->top;
     for (int32_t first = 0, end; first < p->in_h; first = end) {
-        mg_planes_from(v, mg_max(first / stride - reach(p), 0));
-        for (; v->next < mg_min(v->base + v->capacity, p->out_h); v->next++)
-            fill(v, da + v->next * p->out_w * c, c);
-        end = v->next == p->out_h ? p->in_h : (v->next * stride - p->pad) / stride * stride;
+        mg_planes_from(v, first / stride - reach(p));
+        for (; v->next < mg_min(v->base + v->capacity, v->bottom); v->next++)
+            if (mg_row_inside(v, p->out_h))
+                fill(v, da + v->next * p->out_w * c, c);
+        end = v->next == v->bottom ? p->in_h : (v->next * stride - p->pad) / stride * stride;
         end = mg_min(end, first + MG_LINES * stride);
         s->taps = v->taps[0];
         for (int32_t i = 0; i < stride * stride; i++) {
             const int32_t y = i / stride, x = i % stride, taps = taps_of(x, p), words = mg_tap_words(taps, 1);
             if (stride == 2 || s->count != p->in_h)
-                lay(s, first, end, y, words, p);
+                lay(s, v, first, end, y, words, p);
             s->x = mg_row_at(v, 0);
             const int32_t pixels = (n - x + stride - 1) / stride, whole = pixels & ~(MG_RUN - 1);
             const int32_t apart = stride * c, down = stride * row;
@@ -188,13 +187,15 @@ void mg_depthwise_conv2d_dx_tile_s16__4(int16_t *dx, const int16_t *da, const in
     const int32_t stride = p->stride, most = taps_of(stride - 1, p);
     const int32_t widest = ((mg_most_columns(most) - most + 1) & ~(MG_RUN - 1)) * stride;
     const int32_t bias[MG_CHANNELS] = {0}, mult[] = {r->mult, r->mult, r->mult, r->mult};
+    const int32_t zeros = p->kernel_h * stride == 3; /* rows kept beside the map */
     number_taps(&v, p);
     s.bias = bias, s.mult = mult, s.zero = (int32_t)r->magnitude;
     for (int32_t from = 0; from < p->in_w; from += widest) {
         const int32_t n = mg_min(p->in_w - from, widest),
                       runs = ((n + stride - 1) / stride + MG_RUN - 1) / MG_RUN;
-        mg_planes_at(&v, runs * MG_RUN + most - 1, from / stride - reach(p), p->out_h, p->out_w);
-        s.plane = v.columns, s.pitch = mg_pitch(&v), s.count = 0;
+        mg_planes_at(&v, runs * MG_RUN + most - 1, from / stride - reach(p), p->out_w, -zeros,
+                     p->out_h + zeros);
+        s.plane = v.columns, s.pitch = mg_pitch(&v), s.count = 0, s.down = 1;
         for (int32_t c = 0; c < p->in_c; c += MG_CHANNELS) {
             mg_widen_taps(&v, w + c, pitch);
             group(dx + c, da + c, (mg_column){w + c, pitch}, &v, &s, from, n, p);

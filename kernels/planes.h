@@ -11,13 +11,14 @@
 enum { MG_CHANNELS = 4, MG_PLANES = 1064, MG_TAPS = 7 * 6, MG_LINES = 8 };
 
 /* Rows base to next - 1 of the map, each `columns` (even) of four planes, as many as `capacity`; columns
- * first to end - 1 lie inside the map, where column 0 is `from`. taps: of each channel, `words` words; pairs:
- * which two taps a word is of, as they are numbered in the weights, or NONE. */
+ * first to end - 1 lie inside the map, where column 0 is `from`, and rows top (0, or less if some above the
+ * map are kept, as zeros) to bottom - 1 are those that windows meet. taps: of each channel, `words` words;
+ * pairs: which two taps a word is of, as they are numbered in the weights, or NONE. */
 typedef struct {
     int16_t rows[MG_PLANES] __attribute__((aligned(8)));
     uint32_t taps[MG_CHANNELS][MG_TAPS];
     uint8_t pairs[MG_TAPS][2];
-    int32_t columns, capacity, base, next, from, first, end, words;
+    int32_t columns, capacity, base, next, from, first, end, top, bottom, words;
 } mg_planes;
 
 enum { MG_NO_TAP = 255 };
@@ -40,23 +41,27 @@ static inline int32_t mg_most_columns(int32_t rows) {
     return MG_PLANES / MG_CHANNELS / rows & ~1;
 }
 
-/* Columns `from` on of a map of so many rows and columns. */
-MG_SMALL void mg_planes_at(mg_planes *v, int32_t columns, int32_t from, int32_t height, int32_t width) {
-    v->columns = (columns + 1) & ~1, v->from = from;
-    v->capacity = mg_min(MG_PLANES / MG_CHANNELS / v->columns, height);
-    v->first = from < 0 ? -from : 0, v->end = mg_min(width - from, v->columns);
-    for (int32_t i = 0; i < MG_CHANNELS * v->capacity; i++) {
-        int16_t *row = v->rows + i * v->columns;
-        for (int32_t k = 0; k < v->first; k++)
-            row[k] = 0;
-        for (int32_t k = v->end; k < v->columns; k++)
-            row[k] = 0;
-    }
+/* Columns `from` on of a map of so many columns; all zero. */
+MG_SMALL void mg_planes_at(mg_planes *v, int32_t columns, int32_t from, int32_t width, int32_t top,
+                           int32_t bottom) {
+    v->columns = (columns + 1) & ~1, v->from = from, v->top = top, v->bottom = bottom;
+    v->capacity = MG_PLANES / MG_CHANNELS / v->columns;
+    v->capacity = v->capacity < bottom - top ? v->capacity : bottom - top;
+    v->first = from < 0 ? -from : 0, v->end = width - from < v->columns ? width - from : v->columns;
+    memset(v->rows, 0, (size_t)(v->capacity * mg_pitch(v)));
 }
 
-/* Forget the rows before `first`. */
+/* Whether row v->next is one of the map; if not, it is made zero. */
+static inline int mg_row_inside(mg_planes *v, int32_t height) {
+    const int inside = v->next >= 0 && v->next < height;
+    if (!inside && v->capacity < v->bottom - v->top)
+        memset(mg_row_at(v, v->next), 0, (size_t)mg_pitch(v));
+    return inside;
+}
+
+/* Forget the rows before `first`, if others need their place. */
 static inline void mg_planes_from(mg_planes *v, int32_t first) {
-    if (first > v->base) {
+    if (first > v->base && v->next < v->bottom) {
         mg_move_down((int8_t *)v->rows, (int8_t *)mg_row_at(v, first), (v->next - first) * mg_pitch(v));
         v->base = first;
     }
@@ -76,12 +81,12 @@ static inline void mg_widen_taps(mg_planes *v, const int8_t *w, int32_t c) {
     }
 }
 
-/* Some lines of four channels. x: of the first channel, row 0 of the map would be here; to: the first
- * channel's outputs, `step` bytes before the next one's; beyond: bytes from behind a line's outputs to the
- * next line's; bits: or NULL; zero: see mg_run. */
+/* Some lines of four channels, in `parts`. x: of the first channel, row 0 of the map would be here; to: the
+ * first channel's outputs, `step` bytes before the next one's; beyond: bytes from behind a line's outputs to
+ * the next line's; down: rows from a line to the next; bits: or NULL; zero: see mg_run. */
 typedef struct {
     mg_line lines[MG_LINES];
-    int32_t count, runs, pitch, plane, apart, step, beyond, zero;
+    int32_t parts, count, runs, pitch, plane, down, apart, step, beyond, zero;
     const int16_t *x;
     const uint32_t *taps;
     int8_t *to;
@@ -89,22 +94,37 @@ typedef struct {
     const int32_t *bias, *mult;
 } mg_lines;
 
+/* So many lines, whose windows, `height` rows high, begin at rows at, at + down ...; row: bytes of a row of
+ * taps. */
+MG_SMALL void mg_lay(mg_lines *s, const mg_planes *v, int32_t count, int32_t at, int32_t height, int32_t row,
+                     int32_t stride) {
+    mg_line *line = s->lines - 1;
+    s->count = count;
+    for (; count; count--, at += s->down) {
+        const int32_t first = at < v->top ? v->top - at : 0;
+        const int32_t last = v->bottom - at < height ? v->bottom - at : height;
+        if (line >= s->lines && line->taps == first * row && line->end == last * row)
+            line->count++;
+        else
+            *++line = (mg_line){(at + first) * s->pitch, first * row, last * row,
+                                (last - first) * s->pitch - 2 * MG_RUN * stride, 1};
+    }
+    s->parts = (int32_t)(line + 1 - s->lines);
+}
+
 /* Returns `zero`, which int16 change. */
 MG_INLINE int32_t mg_lines_of(const mg_lines *s, const int taps, const int stride, const int three,
                               const mg_kind kind) {
-    const int32_t runs = s->runs, pitch = s->pitch;
+    const int32_t pitch = s->pitch;
     mg_run r;
-    r.scale.zero = s->zero, r.to.apart = s->apart;
+    r.scale.zero = s->zero, r.to.apart = s->apart, r.count.runs = s->runs;
+    r.next.x = s->down * pitch - s->runs * 2 * MG_RUN * stride, r.next.to = s->beyond;
     for (int32_t k = 0; k < MG_CHANNELS; k++) {
-        const mg_line *line = s->lines, *end = line + s->count;
-        const int16_t *x = s->x + k * s->plane;
-        const int32_t beyond = s->beyond;
+        const mg_line *line = s->lines, *const end = line + s->parts;
         r.start.bias = r.start.again = s->bias[k], r.scale.mult = s->mult[k];
         r.to.first = s->to + k * s->step, r.taps = s->taps + k * MG_TAPS, r.bits = s->bits;
-        for (; line < end; line++, r.to.first += beyond) {
-            r.left.runs = runs;
-            mg_runs(&r, x, *line, pitch, taps, stride, three, kind);
-        }
+        for (; line < end; line++)
+            mg_runs(&r, s->x + k * s->plane, line, pitch, taps, stride, three, kind);
     }
     return r.scale.zero;
 }

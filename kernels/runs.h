@@ -21,7 +21,7 @@ static inline int32_t mg_first_tap(int32_t word, int32_t taps, int32_t stride) {
 /* What becomes of sums: int8 that are clamped, the same and which ones were not, renormalised int16. */
 typedef enum { MG_TO_S8, MG_TO_S8_AND_BITS, MG_TO_S16 } mg_kind;
 
-/* Some neighbouring outputs of one channel, four at a time. */
+/* Some lines of neighbouring outputs of one channel, four at a time. */
 typedef struct {
     struct {
         int32_t bias, again;
@@ -36,6 +36,12 @@ typedef struct {
     struct {
         int32_t runs, back; /* back: from behind the window to where the next four begin, in bytes */
     } left;
+    struct {
+        int32_t x, to; /* from behind a line to the next one, in bytes */
+    } next;
+    struct {
+        int32_t lines, runs; /* left; of each */
+    } count;
     const uint32_t *taps; /* of the first row */
     uint32_t *bits;       /* a byte an output, shifted right by one, then bit 3 set if it was not clamped */
 } mg_run;
@@ -54,10 +60,10 @@ typedef struct {
 #define MG_ROW_2_1() MG_LDR(k, "[%[w]], #4") MG_LDRD(p, q, "[%[x]]") MG_MLA(d, a, p, k)                      \
     MG_MLA(tb, b, p, k) MG_MLA(bt, b, q, k) MG_LDR(p, "[%[x], #8]") MG_MLA(d, c, q, k)                       \
     MG_MLA(tb, d, q, k) MG_MLA(bt, d, p, k)
-#define MG_ROW_3_1(taps) MG_LDRD(k, l, taps) MG_LDRD(p, q, "[%[x]]") MG_MLA(d, a, p, k)                      \
-    MG_MLA(tb, b, p, k) MG_LDR(p, "[%[x], #8]") MG_MLA(bt, a, q, l) MG_MLA(d, b, q, l)                       \
+#define MG_ROW_3_1(taps, first, third) MG_LDRD(k, l, taps) MG_LDRD(p, q, first) MG_MLA(d, a, p, k)           \
+    MG_MLA(tb, b, p, k) MG_LDR(p, third) MG_MLA(bt, a, q, l) MG_MLA(d, b, q, l)                       \
     MG_MLA(d, c, q, k) MG_MLA(tb, d, q, k) MG_MLA(bt, c, p, l) MG_MLA(d, d, p, l)
-#define MG_ROW_3_1_NEXT() MG_ROW_3_1("[%[w]], #8")
+#define MG_ROW_3_1_NEXT() MG_ROW_3_1("[%[w]], #8", "[%[x]]", "[%[x], #8]")
 #define MG_ROW_4_1() MG_LDRD(k, l, "[%[w]], #12") MG_LDRD(p, q, "[%[x]]") MG_LDR(m, "[%[w], #-4]")           \
     MG_MLA(d, a, p, k) MG_MLA(tb, b, p, k) MG_MLA(d, a, q, m) MG_MLA(d, b, q, l) MG_MLA(d, c, q, k)          \
     MG_MLA(tb, d, q, k) MG_LDRD(p, q, "[%[x], #8]") MG_MLA(bt, b, p, m) MG_MLA(d, c, p, m)                   \
@@ -72,10 +78,9 @@ typedef struct {
     MG_MLA(d, d, p, l) MG_LDRD(k, l, "[%[w], #-8]") MG_MLA(d, a, p, k) MG_MLA(bt, a, q, l)                   \
     MG_MLA(d, b, q, l) MG_MLA(d, c, q, k) MG_MLA(d, d, q, n) MG_LDR(p, "[%[x], #16]")                        \
     MG_MLA(bt, c, p, l) MG_MLA(d, d, p, l)
-#define MG_ROW_3_2(taps) MG_LDRD(k, l, taps) MG_LDRD(p, q, "[%[x]]") MG_MLA(d, a, p, k)                      \
-    MG_MLA(bt, a, q, l) MG_MLA(d, b, q, k) MG_LDRD(p, q, "[%[x], #8]") MG_MLA(bt, b, p, l)                   \
-    MG_MLA(d, c, p, k) MG_MLA(bt, c, q, l) MG_MLA(d, d, q, k) MG_LDR(p, "[%[x], #16]")                       \
-    MG_MLA(bt, d, p, l)
+#define MG_ROW_3_2(taps, first, third, fifth) MG_LDRD(k, l, taps) MG_LDRD(p, q, first) MG_MLA(d, a, p, k)    \
+    MG_MLA(bt, a, q, l) MG_MLA(d, b, q, k) MG_LDRD(p, q, third) MG_MLA(bt, b, p, l) MG_MLA(d, c, p, k)       \
+    MG_MLA(bt, c, q, l) MG_MLA(d, d, q, k) MG_LDR(p, fifth) MG_MLA(bt, d, p, l)
 #define MG_ROW_5_2() MG_LDRD(k, l, "[%[w]], #12") MG_LDRD(p, q, "[%[x]]") MG_LDR(m, "[%[w], #-4]")           \
     MG_MLA(d, a, p, k) MG_MLA(d, a, q, l) MG_MLA(d, b, q, k) MG_LDRD(p, q, "[%[x], #8]")                     \
     MG_MLA(bt, a, p, m) MG_MLA(d, b, p, l) MG_MLA(d, c, p, k) MG_MLA(bt, b, q, m) MG_MLA(d, c, q, l)         \
@@ -89,75 +94,84 @@ typedef struct {
     MG_LDR(p, "[%[x], #24]") MG_MLA(bt, d, p, n)
 /* clang-format on */
 
-/* All rows of a window; of the three rows that lie at one place, `end` says which ones: bit 0, not the first;
- * bit 1, not the last. */
+/* All rows of a window; a window of 3 x 3 ends where the next one begins. */
 #define MG_WINDOW(row) MG_LDR(w, "%[taps]") "2: \n\t" row() MG_DOWN "cmp %[w], %[end] \n\t bne 2b \n\t"
-#define MG_WINDOW_OF_3(row)                                                                                  \
-    "lsls %[k], %[end], #31 \n\t bmi 2f \n\t" row("[%[w]]") MG_DOWN "2: \n\t" row("[%[w], #8]") MG_DOWN      \
-        "bcs 3f \n\t" row("[%[w], #16]") MG_DOWN "3: \n\t"
+#define MG_WINDOW_3_1                                                                                        \
+    MG_ROW_3_1("[%[w]]", "[%[x]]", "[%[x], #8]")                                                             \
+    MG_DOWN MG_ROW_3_1("[%[w], #8]", "[%[x]]", "[%[x], #8]")                                                 \
+        MG_DOWN MG_ROW_3_1("[%[w], #16]", "[%[x]], #8", "[%[x]]") "sub %[x], %[x], %[pitch], lsl #1 \n\t"
+#define MG_WINDOW_3_2                                                                                        \
+    MG_ROW_3_2("[%[w]]", "[%[x]]", "[%[x], #8]", "[%[x], #16]")                                              \
+    MG_DOWN MG_ROW_3_2("[%[w], #8]", "[%[x]]", "[%[x], #8]", "[%[x], #16]") MG_DOWN MG_ROW_3_2(              \
+        "[%[w], #16]", "[%[x]], #16", "[%[x], #-8]", "[%[x]]") "sub %[x], %[x], %[pitch], lsl #1 \n\t"
 
-/* Scale sum s to k * s / 2^32, rounded half up, plus l. */
+#define MG_EACH(how) how(a) how(b) how(c) how(d)
+#define MG_STORE(as)                                                                                         \
+    as " %[a], [%[m]] \n\t" as " %[b], [%[m], %[n]] \n\t" MG_TWICE as " %[c], [%[m]] \n\t" as                \
+       " %[d], [%[m], %[n]] \n\t" MG_TWICE
+#define MG_TWICE "add %[m], %[m], %[n], lsl #1 \n\t"
+
+/* What becomes of the four sums; m: where they go, n: how far apart. Scaled: k * s / 2^32, rounded half up,
+ * plus l. */
 #define MG_SCALE(s) "smmlar %[" #s "], %[" #s "], %[k], %[l] \n\t"
 #define MG_CLAMP(s) "ssat %[" #s "], #8, %[" #s "] \n\t"
-#define MG_EACH(how) how(a) how(b) how(c) how(d)
-/* The four sums as `how` makes them; p: where they go, q: how far apart. */
-#define MG_SCALED(how) MG_LDRD(l, k, "%[scale]") how(a) how(b) MG_LDRD(p, q, "%[to]") how(c) how(d)
-#define MG_TWICE "add %[p], %[p], %[q], lsl #1 \n\t"
-#define MG_STORE(as)                                                                                         \
-    as " %[a], [%[p]] \n\t" as " %[b], [%[p], %[q]] \n\t" MG_TWICE as " %[c], [%[p]] \n\t" as                \
-       " %[d], [%[p], %[q]] \n\t" MG_TWICE "str %[p], %[to] \n\t"
-#define MG_PUT_S8 MG_SCALED(MG_SCALE) MG_EACH(MG_CLAMP) MG_STORE("strb")
+#define MG_PUT_S8 MG_LDRD(l, k, "%[scale]") MG_EACH(MG_SCALE) MG_EACH(MG_CLAMP) MG_STORE("strb")
 #define MG_PUT_ONE(s, flag, place)                                                                           \
     "ssat %[k], #8, %[" #s "] \n\t strb %[k], " place " \n\t"                                                \
     "cmp %[k], %[" #s "] \n\t it eq \n\t orreq %[l], %[l], #" #flag " \n\t"
 #define MG_PUT_S8_AND_BITS                                                                                   \
-    MG_SCALED(MG_SCALE)                                                                                      \
-    MG_LDR(m, "%[bits]")                                                                                     \
-    MG_LDR(l, "[%[m]]")                                                                                      \
-    "lsr %[l], %[l], #1 \n\t" MG_PUT_ONE(a, 0x8, "[%[p]]") MG_PUT_ONE(b, 0x800, "[%[p], %[q]]") MG_TWICE     \
-    MG_PUT_ONE(c, 0x80000, "[%[p]]") MG_PUT_ONE(d, 0x8000000, "[%[p], %[q]]") MG_TWICE                       \
-        "str %[l], [%[m]], #4 \n\t str %[m], %[bits] \n\t str %[p], %[to] \n\t"
-
-#define MG_RUNS(window, put)                                                                                 \
-    __asm__ volatile("1: \n\t" MG_LDRD(a, b, "%[start]") MG_LDRD(c, d, "%[start]") window put MG_LDRD(       \
-                         l, k, "%[left]") "sub %[x], %[x], %[k] \n\t subs %[l], %[l], #1 \n\t"               \
-                                          "str %[l], %[left] \n\t bne 1b"                                    \
-                     : [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d), [p] "=&r"(p), [q] "=&r"(q),   \
-                       [k] "=&r"(k), [l] "=&r"(l), [m] "=&r"(m), [n] "=&r"(n), [x] "+&r"(x), [w] "+&r"(w),   \
-                       [scale] "+m"(r->scale), [to] "+m"(r->to), [left] "+m"(r->left), [bits] "+m"(r->bits)  \
-                     : [pitch] "r"(pitch), [end] "r"(end), [start] "m"(r->start), [taps] "m"(r->taps)        \
-                     : "cc", "memory")
-
-#define MG_MAGNITUDE(s) "eor %[m], %[" #s "], %[" #s "], asr #31 \n\t orr %[l], %[l], %[m] \n\t"
+    MG_LDRD(l, k, "%[scale]")                                                                                \
+    MG_EACH(MG_SCALE)                                                                                        \
+    MG_LDR(p, "%[bits]")                                                                                     \
+    MG_LDR(l, "[%[p]]")                                                                                      \
+    "lsr %[l], %[l], #1 \n\t" MG_PUT_ONE(a, 0x8, "[%[m]]") MG_PUT_ONE(b, 0x800, "[%[m], %[n]]") MG_TWICE     \
+    MG_PUT_ONE(c, 0x80000, "[%[m]]") MG_PUT_ONE(d, 0x8000000, "[%[m], %[n]]") MG_TWICE                       \
+        "str %[l], [%[p]], #4 \n\t str %[p], %[bits] \n\t"
 #define MG_RENORM(s) "smmulr %[" #s "], %[" #s "], %[k] \n\t"
+#define MG_MAGNITUDE(s) "eor %[p], %[" #s "], %[" #s "], asr #31 \n\t orr %[l], %[l], %[p] \n\t"
 #define MG_CLIP(s) "ssat %[" #s "], #15, %[" #s "] \n\t"
 #define MG_PUT_S16                                                                                           \
-    MG_SCALED(MG_RENORM) MG_EACH(MG_MAGNITUDE) MG_EACH(MG_CLIP) "str %[l], %[scale] \n\t" MG_STORE("strh")
+    MG_LDRD(l, k, "%[scale]")                                                                                \
+    MG_EACH(MG_RENORM) MG_EACH(MG_MAGNITUDE) MG_EACH(MG_CLIP) "str %[l], %[scale] \n\t" MG_STORE("strh")
 
-/* The same for a window of 3 x 3 without masks, whose registers hold more: `end` counts the runs above its
- * two bits. */
-#define MG_RUNS_3X3(row)                                                                                     \
+/* To the next line; `runs`: of a line. */
+#define MG_NEXT_LINE(runs)                                                                                   \
+    MG_LDRD(k, l, "%[next]")                                                                                 \
+    "add %[x], %[x], %[k] \n\t add %[m], %[m], %[l] \n\t" MG_LDRD(                                           \
+        k, runs, "%[count]") "subs %[k], %[k], #1 \n\t str %[k], %[count] \n\t"
+
+#define MG_RUNS(window, put)                                                                                 \
     __asm__ volatile(                                                                                        \
-        MG_LDRD(m, n, "%[to]") "1: \n\t" MG_LDRD(a, b, "%[start]") MG_LDRD(c, d, "%[start]") MG_WINDOW_OF_3( \
-            row) MG_LDRD(l, k, "%[scale]") MG_SCALE(a) MG_SCALE(b) MG_SCALE(c) MG_SCALE(d) MG_CLAMP(a)       \
-            MG_CLAMP(b) MG_CLAMP(c) MG_CLAMP(                                                                \
-                d) "strb %[a], [%[m]] \n\t strb %[b], [%[m], %[n]] \n\t add %[m], %[m], %[n], lsl #1 \n\t"   \
-                   "strb %[c], [%[m]] \n\t strb %[d], [%[m], %[n]] \n\t add %[m], %[m], %[n], lsl #1 \n\t"   \
-                   "ldr %[k], %[back] \n\t sub %[x], %[x], %[k] \n\t subs %[end], %[end], #4 \n\t"           \
-                   "bpl 1b \n\t str %[m], %[to]"                                                             \
+        "1: \n\t" MG_LDRD(a, b, "%[start]") MG_LDRD(c, d, "%[start]") window MG_LDRD(m, n, "%[to]") put      \
+        "str %[m], %[to] \n\t" MG_LDRD(                                                                      \
+            l, k,                                                                                            \
+            "%[left]") "sub %[x], %[x], %[k] \n\t subs %[l], %[l], #1 \n\t str %[l], %[left] \n\t bne 1b "   \
+                       "\n\t" MG_NEXT_LINE(l) "str %[l], %[left] \n\t str %[m], %[to] \n\t bne 1b"           \
         : [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d), [p] "=&r"(p), [q] "=&r"(q), [k] "=&r"(k),  \
-          [l] "=&r"(l), [m] "=&r"(m), [n] "=&r"(n), [x] "+&r"(x), [end] "+&r"(end), [to] "+m"(r->to)         \
-        : [w] "r"(w), [pitch] "r"(pitch), [start] "m"(r->start), [scale] "m"(r->scale),                      \
-          [back] "m"(r->left.back)                                                                           \
+          [l] "=&r"(l), [m] "=&r"(m), [n] "=&r"(n), [x] "+&r"(x), [w] "+&r"(w), [scale] "+m"(r->scale),      \
+          [to] "+m"(r->to), [left] "+m"(r->left), [bits] "+m"(r->bits), [count] "+m"(r->count)               \
+        :                                                                                                    \
+        [pitch] "r"(pitch), [end] "r"(end), [start] "m"(r->start), [taps] "m"(r->taps), [next] "m"(r->next)  \
         : "cc", "memory")
 
-#define MG_RUNS_OF(window)                                                                                   \
+/* The same for a window of 3 x 3, whose registers hold more; end: runs left. */
+#define MG_RUNS_3X3(window, put)                                                                             \
+    __asm__ volatile(                                                                                        \
+        MG_LDRD(m, n, "%[to]") "1: \n\t" MG_LDRD(a, b, "%[start]") MG_LDRD(c, d, "%[start]") window put      \
+        "subs %[end], %[end], #1 \n\t bne 1b \n\t" MG_NEXT_LINE(end) "bne 1b \n\t str %[m], %[to]"           \
+        : [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d), [p] "=&r"(p), [q] "=&r"(q), [k] "=&r"(k),  \
+          [l] "=&r"(l), [m] "=&r"(m), [n] "=&r"(n), [x] "+&r"(x), [end] "+&r"(end), [scale] "+m"(r->scale),  \
+          [to] "+m"(r->to), [bits] "+m"(r->bits), [count] "+m"(r->count)                                     \
+        : [w] "r"(w), [pitch] "r"(pitch), [start] "m"(r->start), [next] "m"(r->next)                         \
+        : "cc", "memory")
+
+#define MG_RUNS_OF(runs, window)                                                                             \
     if (kind == MG_TO_S8)                                                                                    \
-        MG_RUNS(window, MG_PUT_S8);                                                                          \
+        runs(window, MG_PUT_S8);                                                                             \
     else if (kind == MG_TO_S8_AND_BITS)                                                                      \
-        MG_RUNS(window, MG_PUT_S8_AND_BITS);                                                                 \
+        runs(window, MG_PUT_S8_AND_BITS);                                                                    \
     else                                                                                                     \
-        MG_RUNS(window, MG_PUT_S16)
+        runs(window, MG_PUT_S16)
 
 #else
 
@@ -186,81 +200,64 @@ static inline void mg_put(mg_run *r, int i, int32_t sum, const mg_kind kind) {
 
 #endif
 
-/* One line of outputs, in bytes: where the first row of its first window lies, where its taps begin and end
- * (of three rows: which of them are not met, see above), and what `back` is. */
+/* Some lines that meet the same rows of the window. In bytes: where the first row of the first window lies,
+ * where its taps begin and end, and what `back` is. */
 typedef struct {
-    int32_t x, taps, end, back;
+    int32_t x, taps, end, back, count;
 } mg_line;
 
-/* Window rows at to at + height - 1 of a map of so many rows, `pitch` bytes apart, the first of them at
- * multiples of four; row: bytes of a row of taps. At least one is met. three: of a window of 3 x 3, whose
- * middle row is met. */
-static inline mg_line mg_line_at(int32_t at, int32_t height, int32_t rows, int32_t pitch, int32_t row,
-                                 int32_t stride, int three) {
-    const int32_t first = at < 0 ? -at : 0, last = rows - at < height ? rows - at : height;
-    return (mg_line){(at + first) * pitch, first * row, three ? (first > 0) | (last < 3) << 1 : last * row,
-                     (last - first) * pitch - 2 * MG_RUN * stride};
-}
-
-/* All runs of a line. Knows 3, 5 and 7 taps a row, at stride 1 also 1, 2 and 4; three: of a window of 3 x 3.
- */
-MG_INLINE void mg_runs(mg_run *r, const int16_t *x, const mg_line line, int32_t pitch, const int taps,
+/* All runs of some lines. Knows 3, 5 and 7 taps a row, at stride 1 also 1, 2 and 4; three: of a window of
+ * 3 x 3, all of whose rows are met. */
+MG_INLINE void mg_runs(mg_run *r, const int16_t *x, const mg_line *line, int32_t pitch, const int taps,
                        const int stride, const int three, const mg_kind kind) {
-    x = (const int16_t *)((const int8_t *)x + line.x);
-    r->left.back = line.back;
+    x = (const int16_t *)((const int8_t *)x + line->x);
+    r->count.lines = line->count, r->left.runs = r->count.runs, r->left.back = line->back;
 #if MG_DSP
-    const uint32_t *w = r->taps, *end = (const uint32_t *)(uintptr_t)line.end;
     uint32_t a, b, c, d, p, q, k, l, m, n;
-    if (three && kind == MG_TO_S8) {
-        end = (const uint32_t *)(uintptr_t)((r->left.runs - 1) * 4 + line.end);
-        if (stride == 1)
-            MG_RUNS_3X3(MG_ROW_3_1);
-        else
-            MG_RUNS_3X3(MG_ROW_3_2);
-        return;
-    }
-    if (three && stride == 1) {
-        MG_RUNS_OF(MG_WINDOW_OF_3(MG_ROW_3_1));
-        return;
-    }
     if (three) {
-        MG_RUNS_OF(MG_WINDOW_OF_3(MG_ROW_3_2));
+        const uint32_t *w = r->taps;
+        int32_t end = r->count.runs;
+        if (stride == 1)
+            MG_RUNS_OF(MG_RUNS_3X3, MG_WINDOW_3_1);
+        else
+            MG_RUNS_OF(MG_RUNS_3X3, MG_WINDOW_3_2);
         return;
     }
-    const uint32_t *const all = w;
-    r->taps = (const uint32_t *)((uintptr_t)w + (uint32_t)line.taps);
-    end = (const uint32_t *)((uintptr_t)w + (uint32_t)line.end);
+    const uint32_t *const all = r->taps, *w = all, *end;
+    r->taps = (const uint32_t *)((uintptr_t)w + (uint32_t)line->taps);
+    end = (const uint32_t *)((uintptr_t)w + (uint32_t)line->end);
     if (stride == 2 && taps == 5) {
-        MG_RUNS_OF(MG_WINDOW(MG_ROW_5_2));
+        MG_RUNS_OF(MG_RUNS, MG_WINDOW(MG_ROW_5_2));
     } else if (stride == 2) {
-        MG_RUNS_OF(MG_WINDOW(MG_ROW_7_2));
+        MG_RUNS_OF(MG_RUNS, MG_WINDOW(MG_ROW_7_2));
     } else if (taps == 1) {
-        MG_RUNS_OF(MG_WINDOW(MG_ROW_1_1));
+        MG_RUNS_OF(MG_RUNS, MG_WINDOW(MG_ROW_1_1));
     } else if (taps == 2) {
-        MG_RUNS_OF(MG_WINDOW(MG_ROW_2_1));
+        MG_RUNS_OF(MG_RUNS, MG_WINDOW(MG_ROW_2_1));
     } else if (taps == 3) {
-        MG_RUNS_OF(MG_WINDOW(MG_ROW_3_1_NEXT));
+        MG_RUNS_OF(MG_RUNS, MG_WINDOW(MG_ROW_3_1_NEXT));
     } else if (taps == 4) {
-        MG_RUNS_OF(MG_WINDOW(MG_ROW_4_1));
+        MG_RUNS_OF(MG_RUNS, MG_WINDOW(MG_ROW_4_1));
     } else if (taps == 5) {
-        MG_RUNS_OF(MG_WINDOW(MG_ROW_5_1));
+        MG_RUNS_OF(MG_RUNS, MG_WINDOW(MG_ROW_5_1));
     } else {
-        MG_RUNS_OF(MG_WINDOW(MG_ROW_7_1));
+        MG_RUNS_OF(MG_RUNS, MG_WINDOW(MG_ROW_7_1));
     }
     r->taps = all;
 #else
-    const int32_t count = (line.back + 2 * MG_RUN * stride) / pitch, words = mg_tap_words(taps, stride);
-    const uint32_t *w = r->taps + line.taps / 4;
+    const int32_t count = (line->back + 2 * MG_RUN * stride) / pitch, words = mg_tap_words(taps, stride);
+    const uint32_t *w = r->taps + line->taps / 4;
     (void)three;
-    for (; r->left.runs; r->left.runs--, x += MG_RUN * stride)
-        for (int i = 0; i < MG_RUN; i++) {
-            int32_t sum = r->start.bias;
-            for (int32_t y = 0; y < count; y++)
-                for (int k = 0; k < taps; k++)
-                    sum = mg_wrap_add(sum, x[y * pitch / 2 + i * stride + k] *
-                                               mg_tap(w + y * words, k, taps, stride));
-            mg_put(r, i, sum, kind);
-        }
+    for (; r->count.lines; r->count.lines--, x += r->next.x / 2, r->to.first += r->next.to)
+        for (r->left.runs = r->count.runs; r->left.runs; r->left.runs--, x += MG_RUN * stride)
+            for (int i = 0; i < MG_RUN; i++) {
+                int32_t sum = r->start.bias;
+                for (int32_t y = 0; y < count; y++)
+                    for (int k = 0; k < taps; k++)
+                        sum = mg_wrap_add(sum, x[y * pitch / 2 + i * stride + k] *
+                                                   mg_tap(w + y * words, k, taps, stride));
+                mg_put(r, i, sum, kind);
+            }
 #endif
 }
 
