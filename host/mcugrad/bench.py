@@ -20,6 +20,7 @@ from rich.table import Table
 from mcugrad import baselines, boards, data, pipeline
 from mcugrad.build import build, size
 from mcugrad.codegen.c import write
+from mcugrad.config import Update
 from mcugrad.errors import InternalError, UserError
 from mcugrad.ir.graph import Array
 from mcugrad.link.identity import Expected
@@ -29,9 +30,6 @@ from mcugrad.passes.schemes import INFERENCE
 from mcugrad.paths import BUILD, ROOT
 
 BASELINES = ROOT / "host" / "tests" / "golden" / "bench.json"
-DEFAULT = ("digits-tiny", "10kb")
-MCUNET = [("mcunet-5fps", scheme) for scheme in ("49kb", "74kb", "99kb", INFERENCE)]
-CASES = [DEFAULT, *MCUNET, ("mbv2-w0.35", "99kb"), ("proxyless-w0.3", "98kb")]
 
 # Measured on an emulated Cortex-M7 by the same count: TinyEngine 47bb283, examples/tiny_training.py, -Ofast.
 PEERS: dict[str, dict[str, dict[str, Any]]] = {
@@ -47,14 +45,15 @@ PEERS: dict[str, dict[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """One model and scheme."""
+    """One model, scheme and update mode."""
 
     model: str
     scheme: str
+    update: Update = "8.8"
 
     @property
     def key(self) -> str:
-        return f"{self.model} {self.scheme}"
+        return f"{self.model} {self.scheme}" + (f" {self.update}" if self.update != "8.8" else "")
 
     def present(self) -> bool:
         try:
@@ -64,10 +63,22 @@ class Case:
         return True
 
 
+DEFAULT = Case("digits-tiny", "10kb")
+MCUNET = [Case("mcunet-5fps", scheme) for scheme in ("49kb", "74kb", "99kb", INFERENCE)]
+CASES = [
+    DEFAULT,
+    *MCUNET,
+    Case("mcunet-5fps", "49kb", "int8"),
+    Case("mbv2-w0.35", "99kb"),
+    Case("proxyless-w0.3", "98kb"),
+]
+
+
 def measure(case: Case, board: str, folder: Path) -> dict[str, Any]:
     """Compile, build and run one step; the figures as `make bench` stores them."""
     began = time.perf_counter()
-    compiled = pipeline.compile_job(case.model, case.scheme, boards.load(board), classes=10)
+    target = boards.load(board)
+    compiled = pipeline.compile_job(case.model, case.scheme, target, classes=10, update=case.update)
     write(compiled.emitted, folder / "gen")
     seconds = time.perf_counter() - began
     figures = measure_compiled(compiled, board, folder)
@@ -152,7 +163,7 @@ def _by_phase(nodes: list[dict[str, Any]], what: str, total: int) -> dict[str, i
 
 def run(board: str, console: Console, update: bool = False, only: str = "") -> dict[str, Any]:
     """Measure the cases whose model is here; print, write build/bench.json, renew the baselines if asked."""
-    cases = [c for c in (Case(*pair) for pair in CASES) if c.present() and only in c.key]
+    cases = [c for c in CASES if c.present() and only in c.key]
     found = {c.key: measure(c, board, BUILD / "bench" / c.key.replace(" ", "-")) for c in cases}
     for key, figures in found.items():
         console.print(_table(key, figures))
@@ -190,7 +201,7 @@ def _pairs(found: Mapping[str, Any], base: Mapping[str, Any], path: str = "") ->
 
 
 def _table(key: str, figures: Mapping[str, Any]) -> Table:
-    peers = PEERS.get(key, {})
+    peers = PEERS.get(key.removesuffix(" int8"), {})
     table = Table(title=f"{key}: one training step, batch 1")
     for column in ("", "mcugrad", *peers):
         table.add_column(column, justify="right" if column else "left")

@@ -12,7 +12,7 @@ from mcugrad.bench import Case
 BOARD = "nucleo_f746zg"
 
 
-@pytest.mark.parametrize("case", [Case(*pair) for pair in bench.CASES], ids=lambda case: case.key)
+@pytest.mark.parametrize("case", bench.CASES, ids=lambda case: case.key)
 def test_no_figure_rises(case: Case, tmp_path: Path) -> None:
     if not case.present():
         pytest.skip(f"{case.model} is not here: set MCUGRAD_DATA")
@@ -25,7 +25,7 @@ def test_no_figure_rises(case: Case, tmp_path: Path) -> None:
 
 def test_a_rise_is_found() -> None:
     base = baselines.load(bench.BASELINES)
-    key = bench.Case(*bench.DEFAULT).key
+    key = bench.DEFAULT.key
     assert key in base
     worse = {
         k: {n: round(v * 1.02) for n, v in group.items()} if isinstance(group, dict) else group
