@@ -9,7 +9,6 @@ import json
 import random
 import sys
 from collections import defaultdict
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,13 +17,11 @@ from typing import Any
 import numpy as np
 
 from mcugrad import bench, boards, pipeline
-from mcugrad.codegen.c import emit
 from mcugrad.errors import OutOfMemoryError
 from mcugrad.frontend import models
 from mcugrad.ir.graph import Array
 from mcugrad.passes.schemes import Scheme, convolutions
 from mcugrad.pipeline import Compiled
-from mcugrad.plan.memory import place
 from mcugrad.search.latency import TABLE, cost, features, kind, predict
 
 BOARD = "nucleo_h743zi2"  # the kernels are those of every Cortex-M7 board; this one holds the most schemes
@@ -78,9 +75,7 @@ def measure(model: str, scheme: str) -> tuple[Compiled, list[int]]:
         compiled = _random(model, int(scheme.split()[1]))
     else:
         compiled = pipeline.compile_job(model, scheme, board, CLASSES)
-    whole = place(compiled.graph, compiled.plan.order)
-    emitted = emit(compiled.graph, whole)
-    compiled = replace(compiled, plan=whole, emitted=emitted, manifest=emitted.manifest)
+    compiled = bench.whole(compiled)
     return compiled, [node["instructions"] for node in _count(compiled, f"{model} {scheme}")]
 
 
