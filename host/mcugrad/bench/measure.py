@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from mcugrad import boards, pipeline
 from mcugrad.bench.cases import Case
+from mcugrad.bench.streams import attributed, kernels
 from mcugrad.build import build, size
 from mcugrad.codegen.c import emit, write
 from mcugrad.errors import InternalError
@@ -19,6 +19,7 @@ from mcugrad.ir.graph import Array
 from mcugrad.link.identity import Expected
 from mcugrad.link.ports import emulated
 from mcugrad.link.session import Session
+from mcugrad.ops.kinds import kind
 from mcugrad.pipeline import Compiled
 from mcugrad.plan.check import check
 from mcugrad.plan.memory import place
@@ -48,10 +49,11 @@ def measure_compiled(compiled: Compiled, board: str, folder: Path) -> dict[str, 
     target = boards.load(board)
     gen = write(compiled.emitted, folder / "gen")
     elf = build(board, gen, folder)
-    counted = _step(compiled.manifest, board, elf)
+    counted = _step(compiled, board, elf)
     space = size(elf, target)
     ram = {"static": space.static, "arena": space.arena, "stack": counted["stack"]}
-    nodes = _nodes(compiled.manifest, counted["marks"])
+    nodes = _nodes(compiled, counted["marks"])
+    nodes, rests = attributed(compiled.plan, nodes, counted["marks"], counted["calls"])
     return {
         "instructions": _by_phase(nodes, "instructions", counted["total"]),
         "cycles_estimated": counted["cycles"],
@@ -59,6 +61,7 @@ def measure_compiled(compiled: Compiled, board: str, folder: Path) -> dict[str, 
         "ram": ram | {"total": sum(ram.values())},
         "flash": space.flash,
         "nodes": nodes,
+        "streams": rests,
         "speed": {"emulated_mips": counted["mips"]},
     }
 
@@ -72,12 +75,15 @@ def noise(shape: tuple[int, ...]) -> Array:
     return values.reshape(shape)
 
 
-def _step(manifest: Mapping[str, Any], board: str, elf: Path) -> dict[str, Any]:
+def _step(compiled: Compiled, board: str, elf: Path) -> dict[str, Any]:
+    manifest = compiled.manifest
     expected = Expected.of(board, manifest)
     session = Session.connect(emulated(board, elf), boards.load(board).baud, expected, elf)
     try:
         sample = noise(tuple(manifest["input"]["shape"])).tobytes()
         label, trains = 3 % manifest["classes"], manifest["forward_nodes"] < len(manifest["nodes"])
+        for kernel in kernels(compiled.plan):
+            session.control({"cmd": "watch", "symbol": kernel})
         result = session.train(1, sample, label, 0.001) if trains else session.evaluate(sample, label)
         counters = session.control({"cmd": "counters"})
         marks = session.emulated_marks(manifest["feeds"])
@@ -92,6 +98,7 @@ def _step(manifest: Mapping[str, Any], board: str, elf: Path) -> dict[str, Any]:
         "cycles": marks[-1][1] - marks[0][1],
         "stack": stack,
         "marks": marks,
+        "calls": counters["calls"],
         "mips": mips,
     }
 
@@ -107,11 +114,19 @@ def _mips(session: Session, sample: bytes) -> int:
     return round(best)
 
 
-def _nodes(manifest: Mapping[str, Any], marks: list[tuple[int, int]]) -> list[dict[str, Any]]:
-    if len(marks) != len(manifest["nodes"]) + 1:
-        raise InternalError(f"{len(marks)} time stamps for {len(manifest['nodes'])} nodes")
-    spans = zip(manifest["nodes"], marks, marks[1:], strict=False)
-    return [n | {"instructions": b[0] - a[0], "cycles_estimated": b[1] - a[1]} for n, a, b in spans]
+def _nodes(compiled: Compiled, marks: list[tuple[int, int]]) -> list[dict[str, Any]]:
+    order, described = compiled.plan.order, compiled.manifest["nodes"]
+    if len(marks) != len(order) + 1:
+        raise InternalError(f"{len(marks)} time stamps for {len(order)} nodes")
+    return [
+        {
+            **about,
+            "kind": kind(compiled.graph, node),
+            "instructions": b[0] - a[0],
+            "cycles_estimated": b[1] - a[1],
+        }
+        for about, node, a, b in zip(described, order, marks, marks[1:], strict=False)
+    ]
 
 
 def _by_phase(nodes: list[dict[str, Any]], what: str, total: int) -> dict[str, int]:
