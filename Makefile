@@ -25,6 +25,7 @@ bench-kernels: .venv/dev.stamp
 
 nightly: .venv/dev.stamp
 	$(BIN)/python -m hil_tests.nightly $(ARGS)
+	$(BIN)/python -m mcugrad bench --all
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check host hil_tests

@@ -74,6 +74,7 @@ Update = Annotated[bool, typer.Option("--update", help="Renew the stored baselin
 Schemes = Annotated[str, typer.Option(help="Schemes, with commas between; default: one of each kind.")]
 Rates = Annotated[str, typer.Option(help="Learning rates to choose from, with commas between.")]
 Only = Annotated[str, typer.Option(help="Only cases whose name has this in it.")]
+Every = Annotated[bool, typer.Option("--all", help="The int8 update of every scheme too.")]
 
 
 @solo.command()
@@ -182,9 +183,9 @@ def build_(
 
 
 @app.command()
-def bench(board: BoardId = None, only: Only = "", update: Update = False) -> None:
+def bench(board: BoardId = None, only: Only = "", update: Update = False, every: Every = False) -> None:
     """Instructions, RAM and flash of one training step, beside the peers'; fails on a rise above 1 %."""
-    found = benchmark.run(board or Job().board.id, Console(), update, only)
+    found = benchmark.run(board or Job().board.id, Console(), update, only, every)
     _refuse(benchmark.rises(found))
 
 

@@ -8,24 +8,57 @@ import pytest
 
 from mcugrad import baselines, bench
 from mcugrad.bench import Case
+from mcugrad.bench.streams import attributed
+from mcugrad.errors import InternalError
+from mcugrad.passes.schemes import INFERENCE
+from mcugrad.pipeline import lowered, uncalibrated
+from mcugrad.plan.memory import plan
+from mcugrad.plan.stream import FEED
+from tests.networks import wide_front
 
 BOARD = "nucleo_f746zg"
 
 
-@pytest.mark.parametrize("case", [Case(*pair) for pair in bench.CASES], ids=lambda case: case.key)
+@pytest.mark.parametrize("case", [c for c in bench.CASES if not c.extra], ids=lambda case: case.key)
 def test_no_figure_rises(case: Case, tmp_path: Path) -> None:
     if not case.present():
         pytest.skip(f"{case.model} is not here: set MCUGRAD_DATA")
     figures = bench.measure(case, BOARD, tmp_path)
     assert not bench.rises({case.key: figures})
-    nodes = sum(n["instructions"] for n in figures["nodes"])
+    nodes = sum(n["instructions"] for n in (*figures["nodes"], *figures["streams"]))
     total = figures["instructions"]["total"]
     assert abs(total - nodes) < 200  # the call and the return
 
 
+def test_what_a_stream_costs_goes_to_its_nodes() -> None:
+    """A call costs what its node's number says; neither nested calls nor those of other nodes count."""
+    graph = lowered(uncalibrated(wide_front(), INFERENCE))
+    placed = plan(graph)
+    (fed,) = placed.streams
+    steps = [step.node for step in fed.steps if step.node != FEED]
+    calls = []
+    for at, i in enumerate(steps):
+        calls.append({"at": 1000 * at + 1, "instructions": 1, "cycles": 1, "symbol": "nested"})
+        calls.append({"at": 1000 * at, "instructions": 100 + i, "cycles": 10 + i, "symbol": "kernel"})
+    end = 1000 * len(steps)
+    calls.append({"at": end + 1, "instructions": 5, "cycles": 5, "symbol": "after"})
+    marks = [(end, end)] * (len(placed.order) + 1)
+    nodes = [{"phase": "forward", "instructions": 0, "cycles_estimated": 0} for _ in placed.order]
+    nodes[0] |= {"instructions": 10**6, "cycles_estimated": 10**5}
+    found, (rest,) = attributed(placed, nodes, marks, calls)
+    for i in range(fed.first, fed.last + 1):
+        assert found[i]["calls"] == steps.count(i)
+        assert found[i]["instructions"] == steps.count(i) * (100 + i)
+        assert found[i]["cycles_estimated"] == steps.count(i) * (10 + i)
+    assert rest["instructions"] == 10**6 - sum(100 + i for i in steps)
+    assert found[fed.last + 1 :] == nodes[fed.last + 1 :]
+    with pytest.raises(InternalError, match="calls"):
+        attributed(placed, nodes, marks, calls[2:])
+
+
 def test_a_rise_is_found() -> None:
     base = baselines.load(bench.BASELINES)
-    key = bench.Case(*bench.DEFAULT).key
+    key = bench.DEFAULT.key
     assert key in base
     worse = {
         k: {n: round(v * 1.02) for n, v in group.items()} if isinstance(group, dict) else group

@@ -57,7 +57,10 @@ class Commands:
         total, ring = self.machine.mcu.call_count, self.machine.mcu.calls
         last = (ring[i % native.CALLS] for i in range(max(0, total - native.CALLS), total))
         return [
-            {"symbol": names.get(c.entry, hex(c.entry)), "instructions": c.insns, "cycles": c.cycles}
+            {
+                "symbol": names.get(c.entry, hex(c.entry)),
+                **{"at": c.at, "instructions": c.insns, "cycles": c.cycles},
+            }
             for c in last
         ]
 

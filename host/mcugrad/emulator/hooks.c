@@ -99,7 +99,7 @@ static void leave(mg_mcu *m, uint64_t addr) {
     while (m->depth && m->frames[m->depth - 1].back == addr && m->frames[m->depth - 1].sp == sp) {
         mg_frame *f = &m->frames[--m->depth];
         m->calls[m->call_count++ % MG_CALLS] =
-            (mg_call){f->entry, m->insns - f->insns, m->cycles - f->cycles};
+            (mg_call){f->entry, f->insns, m->insns - f->insns, m->cycles - f->cycles};
     }
 }
 

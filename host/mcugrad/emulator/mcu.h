@@ -40,7 +40,7 @@ typedef struct {
 } mg_mark;
 
 typedef struct {
-    uint64_t entry, insns, cycles;
+    uint64_t entry, at, insns, cycles; /* at: instructions before it */
 } mg_call;
 
 typedef struct {

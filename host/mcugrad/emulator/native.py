@@ -47,7 +47,7 @@ class Mark(ct.Structure):
 
 
 class Call(ct.Structure):
-    _fields_ = _fields(U64, "entry insns cycles")
+    _fields_ = _fields(U64, "entry at insns cycles")
 
 
 class Frame(ct.Structure):

@@ -15,7 +15,7 @@ from mcugrad.plan.order import search
 from mcugrad.plan.pack import pack, top
 from mcugrad.plan.schedule import Order, orders
 from mcugrad.plan.stream import Stream, row_bytes
-from mcugrad.plan.tiles import WIDTHS, Block, Tiles, blocks, together
+from mcugrad.plan.tiles import Block, Tiles, blocks, together
 
 SMALL = 1 / 1000  # of the arena: a gap not worth the solver's seconds
 
@@ -125,17 +125,19 @@ def plan(graph: Graph, exact: bool = True) -> Plan:
 
 
 def _cut(graph: Graph, whole: Plan, front: int) -> Plan:
-    """With tiles where most bytes are alive behind the front, as far as the front is not the higher peak: the
-    widest ones that need no more than the narrowest."""
-    enough = Cuts(graph, whole.order, front, whole.live).lowest_peak()
-    ways = [_cut_by(width, graph, whole, front, enough) for width in WIDTHS]
-    least = max(enough, min(_behind(p, front) for p in ways))
-    best = next(p for p in ways if _behind(p, front) <= least)
-    return place(graph, best.order, (), best.tiles) if best.tiles else whole
+    """With tiles where most bytes are alive behind the front, as far as the front is not the higher peak; each
+    block's as wide as they can be for that."""
+    lowest = Cuts(graph, whole.order, front, whole.live).lowest_peak()
+    p, chosen = _narrowest(graph, whole, front, lowest)
+    enough = max(lowest, _behind(p, front))
+    for i, block in enumerate(chosen):
+        wider = (_retiled(graph, p, i, block.at(p.order, width)) for width in block.widths)
+        p = next(way for way in wider if _behind(way, front) <= enough)
+    return place(graph, p.order, (), p.tiles) if p.tiles else whole
 
 
-def _cut_by(width: int, graph: Graph, p: Plan, front: int, enough: int) -> Plan:
-    """The same by tiles of so many channels, without places."""
+def _narrowest(graph: Graph, p: Plan, front: int, enough: int) -> tuple[Plan, list[Block]]:
+    """The blocks at the peak by the narrowest tiles, one after the other, without places."""
     left, chosen = blocks(graph), list[Block]()
     while _behind(p, front) > enough:
         at = next(i for i, n in enumerate(p.live) if i >= front and n == _behind(p, front))
@@ -145,8 +147,12 @@ def _cut_by(width: int, graph: Graph, p: Plan, front: int, enough: int) -> Plan:
         if not block or not order:
             break
         left, chosen = [b for b in left if b is not block], [*chosen, block]
-        p = _alive(graph, order, (), [b.at(order, width) for b in chosen])
-    return p
+        p = _alive(graph, order, (), [b.at(order, b.widths[-1]) for b in chosen])
+    return p, chosen
+
+
+def _retiled(graph: Graph, p: Plan, i: int, tiles: Tiles) -> Plan:
+    return _alive(graph, p.order, (), [*p.tiles[:i], tiles, *p.tiles[i + 1 :]])
 
 
 def _solved(plans: Sequence[Plan], best: Plan) -> Iterator[Plan]:

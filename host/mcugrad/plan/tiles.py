@@ -17,7 +17,7 @@ from mcugrad.ir import Graph, Node
 from mcugrad.ops.update import MODES
 from mcugrad.plan.schedule import Order, dependencies
 
-WIDTHS = (32, 16, 8)  # channels of a tile; whole bytes of a mask, and whole words of a gradient
+WIDEST, LEAST = 64, 8  # channels of a tile: MG_TILE of kernels/tile.h, and whole bytes of a mask
 SUM = 4  # bytes
 PROJECT, DEPTHWISE, EXPAND = "conv2d_dx", "depthwise_conv2d_dx", ("conv2d_dx", "conv2d_dx_part")
 PER_CHANNEL = {  # op -> axis, along which the tile goes, of its outs and operands by name
@@ -64,6 +64,11 @@ class Block:
     axes: Mapping[str, int]
     sums: str
 
+    @property
+    def widths(self) -> list[int]:
+        """What a tile can have, the widest first: the channels are a multiple of each."""
+        return [n for n in range(WIDEST, 0, -LEAST) if self.channels % n == 0]
+
     def at(self, order: Order, width: int) -> Tiles:
         """Where the nodes stand in an order that has them one after the other."""
         first = order.index(self.nodes[0])
@@ -94,7 +99,7 @@ class _Walk:
 
     @cached_property
     def block(self) -> Block | None:
-        if not _pointwise(self.graph, self.start) or self.channels % WIDTHS[-1]:
+        if not _pointwise(self.graph, self.start) or self.channels % LEAST:
             return None
         self._join(self.start, FIRST[PROJECT])
         if not all(self._follow(name) for name in self._wide()) or len(self.members) < 3:

@@ -13,6 +13,7 @@ from mcugrad import ops
 from mcugrad.errors import InternalError
 from mcugrad.ir import Graph, Node
 from mcugrad.ir.graph import Array
+from mcugrad.ops.kinds import kind
 
 TABLE = Path(__file__).with_name("instructions.json")
 Coefficients = Mapping[str, Sequence[float]]  # kind of node -> instructions per feature
@@ -38,19 +39,6 @@ def cost(graph: Graph, node: Node, table: Coefficients) -> float:
     return float(features(graph, node) @ np.array(_row(kind(graph, node), table)))
 
 
-def kind(graph: Graph, node: Node) -> str:
-    """Nodes of one kind run the same code: op, kernel size, stride, and whether a mask is written."""
-    words = [node.op]
-    kernel = _kernel(graph, node)
-    if kernel:
-        words.append("x".join(map(str, kernel)))
-    if node.attrs.get("stride", 1) > 1:
-        words.append(f"s{node.attrs['stride']}")
-    if node.op in ("conv2d", "depthwise_conv2d") and len(node.outs) > 1:
-        words.append("masked")
-    return " ".join(words)
-
-
 def features(graph: Graph, node: Node) -> Array:
     """Multiply-accumulates, elements written, elements read (no params), places written, 1 for the call."""
     op = ops.get(node.op)
@@ -73,12 +61,3 @@ def _row(name: str, table: Coefficients) -> Sequence[float]:
 def coefficients() -> Coefficients:
     table: Coefficients = json.loads(TABLE.read_text())["kinds"]
     return table
-
-
-def _kernel(graph: Graph, node: Node) -> tuple[int, ...]:
-    if not node.op.startswith(("conv2d", "depthwise")) or node.op == "conv2d_db":
-        return ()
-    if "kernel" in node.attrs:
-        return tuple(node.attrs["kernel"])
-    shape = graph.value(node.ins[1]).shape
-    return shape[1:3] if node.op.startswith("conv2d") else shape[:2]

@@ -9,7 +9,6 @@ import json
 import random
 import sys
 from collections import defaultdict
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,14 +17,13 @@ from typing import Any
 import numpy as np
 
 from mcugrad import bench, boards, pipeline
-from mcugrad.codegen.c import emit
 from mcugrad.errors import OutOfMemoryError
 from mcugrad.frontend import models
 from mcugrad.ir.graph import Array
+from mcugrad.ops.kinds import kind
 from mcugrad.passes.schemes import Scheme, convolutions
 from mcugrad.pipeline import Compiled
-from mcugrad.plan.memory import place
-from mcugrad.search.latency import TABLE, cost, features, kind, predict
+from mcugrad.search.latency import TABLE, cost, features, predict
 
 BOARD = "nucleo_h743zi2"  # the kernels are those of every Cortex-M7 board; this one holds the most schemes
 CLASSES = 10
@@ -78,26 +76,24 @@ def measure(model: str, scheme: str) -> tuple[Compiled, list[int]]:
         compiled = _random(model, int(scheme.split()[1]))
     else:
         compiled = pipeline.compile_job(model, scheme, board, CLASSES)
-    whole = place(compiled.graph, compiled.plan.order)
-    emitted = emit(compiled.graph, whole)
-    compiled = replace(compiled, plan=whole, emitted=emitted, manifest=emitted.manifest)
-    return compiled, [node["instructions"] for node in _count(compiled, f"{model} {scheme}")]
+    compiled = bench.whole(compiled)
+    return compiled, [node["instructions"] for node in _count(compiled, f"{model} {scheme}")["nodes"]]
 
 
-def _count(compiled: Compiled, name: str) -> list[dict[str, Any]]:
+def _count(compiled: Compiled, name: str) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         figures = bench.measure_compiled(compiled, BOARD, Path(folder))
     sys.stderr.write(f"{name}: {figures['instructions']['total']:,}\n")
-    nodes: list[dict[str, Any]] = figures["nodes"]
-    return nodes
+    return figures
 
 
 def _by_rows(model: str, scheme: str, kinds: dict[str, list[float]]) -> float:
     """Instructions of the streams over what the table says of their nodes one by one."""
     compiled = pipeline.compile_job(model, scheme, boards.load(BOARD), CLASSES)
     inside = [i for i in range(len(compiled.plan.order)) if compiled.plan.part_of(i) is not None]
-    nodes = _count(compiled, f"{model} {scheme}")
-    counted = sum(nodes[i]["instructions"] for i in inside)
+    figures = _count(compiled, f"{model} {scheme}")
+    parts = [*(figures["nodes"][i] for i in inside), *figures["streams"]]
+    counted = sum(part["instructions"] for part in parts)
     return float(counted / sum(cost(compiled.graph, compiled.plan.order[i], kinds) for i in inside))
 
 
