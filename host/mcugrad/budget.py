@@ -14,9 +14,10 @@ from mcugrad.errors import OutOfMemoryError, UsageError, UserError
 from mcugrad.ir import Graph
 from mcugrad.passes.schemes import SCHEMES
 from mcugrad.pipeline import Choices
+from mcugrad.plan import again
 from mcugrad.plan.check import check
 from mcugrad.plan.fit import Fit, lay
-from mcugrad.plan.memory import Plan, plan
+from mcugrad.plan.memory import Plan
 from mcugrad.plan.peak import why
 
 UNITS = {"": 1, "b": 1, "k": 1024, "kb": 1024, "kib": 1024, "m": 1 << 20, "mb": 1 << 20, "mib": 1 << 20}
@@ -43,7 +44,8 @@ def parse(text: str) -> int:
 def planned(forward: Graph, scheme: str, board: Board, **choices: Unpack[Choices]) -> Planned:
     """Planned and proved; whether it fits the board is for others to ask. UserError for a bad scheme."""
     graph = pipeline.lowered(pipeline.uncalibrated(forward, scheme, **choices))
-    placed = check(graph, plan(graph))
+    graph, placed = again.planned(graph)
+    check(graph, placed)
     return Planned(scheme, graph, placed, lay(graph, placed, board))
 
 

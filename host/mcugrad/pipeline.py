@@ -23,9 +23,10 @@ from mcugrad.passes.fuse import fuse
 from mcugrad.passes.parts import keep_parts, whole
 from mcugrad.passes.schemes import Ranking, scheme_for
 from mcugrad.passes.sparse import requests
+from mcugrad.plan.again import planned
 from mcugrad.plan.check import check
 from mcugrad.plan.fit import Fit, fit
-from mcugrad.plan.memory import Plan, plan
+from mcugrad.plan.memory import Plan
 from mcugrad.plan.report import describe
 
 Dump = Callable[[str, str], None]  # stage, text
@@ -102,7 +103,8 @@ def compile_model(
     """
     graph = lowered(training_graph(forward, scheme, dump, **choices))
     _show(dump, "lower", graph)
-    placed = check(graph, plan(graph))
+    graph, placed = planned(graph)
+    check(graph, placed)
     space = lay(graph, placed, board)
     emitted = emit(graph, placed)
     texts = {"plan": describe(graph, placed, space)} | {f"emit/{k}": t for k, t in emitted.files.items()}

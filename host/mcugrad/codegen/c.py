@@ -229,7 +229,9 @@ def _pointers(graph: Graph, plan: Plan, c: Mapping[str, str]) -> str:
 def _struct(graph: Graph, plan: Plan, i: int) -> str:
     node, t = plan.order[i], next((t for t in plan.tiles if t.first <= i <= t.last), None)
     op = ops.get(node.op)
-    ins, outs = ([of_tile(graph, t, n) for n in names] for names in (node.ins, node.outs))
+    ins, outs = (
+        [of_tile(graph, t, i, n) if t else graph.value(n) for n in names] for names in (node.ins, node.outs)
+    )
     fields = ", ".join(f".{k} = {literal(v)}" for k, v in op.fields(ins, outs, node.attrs).items())
     return _wrap(f"static const mg_{op.params}_params p{i} = {{{fields}}};", 4)
 

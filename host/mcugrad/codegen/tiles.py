@@ -28,22 +28,33 @@ def tiles_source(graph: Graph, plan: Plan, c: Mapping[str, str], k: int) -> str:
     t = plan.tiles[k]
     calls = [_call(graph, c, t, plan.order[i], i) for i in range(t.first, t.last + 1)]
     begin, end = ("".join(f"    {line}\n" for line in lines if line) for lines in _around(calls))
-    body = "".join(f"        {call.body}\n" for call in calls)
+    head = _rows(graph, plan, t, calls[: t.head]) if t.head else ""
+    body = "".join(f"        {call.body}\n" for call in calls[t.head :])
     return f"""/* Nodes {t.first} to {t.last}, {t.width} of {t.channels} channels at a time. */
 static void tiles{k}(float lr) {{
 {begin}    for (int32_t c = 0; c < {t.channels}; c += {t.width}) {{
-{body}    }}
+{head}{body}    }}
 {end}}}
 """
 
 
-def of_tile(graph: Graph, t: Tiles | None, name: str) -> Value:
-    """A value with the shape that it has in a tile."""
+def _rows(graph: Graph, plan: Plan, t: Tiles, calls: list[Call]) -> str:
+    """The loop over the rows of the projection's operand."""
+    height = graph.value(plan.order[t.first].outs[0]).shape[0]
+    body = "".join(f"            {call.body}\n" for call in calls)
+    return f"""        for (int32_t row = 0; row < {height}; row += {t.rows}) {{
+{body}        }}
+"""
+
+
+def of_tile(graph: Graph, t: Tiles, i: int, name: str) -> Value:
+    """An operand or out of node i with the shape that it has in a tile, or in some rows of one."""
     value = graph.value(name)
-    if t is None or name not in t.axes:
-        return value
     shape = list(value.shape)
-    shape[t.axes[name]] = t.width
+    if name in t.axes:
+        shape[t.axes[name]] = t.width
+    if i < t.first + t.head and len(shape) == 3:
+        shape[0] = t.rows
     return replace(value, shape=tuple(shape))
 
 
@@ -56,6 +67,8 @@ def _call(graph: Graph, c: Mapping[str, str], t: Tiles, node: Node, i: int) -> C
         return _sums(graph, c, t, node, i)
     if node.op in (PROJECT, DEPTHWISE):
         return _gradient(graph, c, t, node, i)
+    if node.outs and node.outs[0] in t.by_rows:
+        return _of_rows(graph, c, t, node, i)
     kernel, args = ops.get(node.op).kernel, [_at(graph, c, t, n) for n in (*node.outs, *node.ins)]
     if node.op == "clamp_dx":
         args += ["c", str(t.channels)]
@@ -66,12 +79,26 @@ def _call(graph: Graph, c: Mapping[str, str], t: Tiles, node: Node, i: int) -> C
     return Call(f"{_tile(kernel)}({', '.join(args)}, &p{i});")
 
 
+def _of_rows(graph: Graph, c: Mapping[str, str], t: Tiles, node: Node, i: int) -> Call:
+    """All channels of some rows."""
+    out, source, *others = (operand(graph, c, n) for n in (*node.outs, *node.ins))
+    _, width, channels = graph.value(node.outs[0]).shape
+    at = f"row * {width * channels}"
+    args = [out, source if node.ins[0] in t.by_rows else f"{source} + {at}", *others]
+    kernel = ops.get(node.op).kernel
+    if node.op == "clamp_dx":
+        kernel, args = _tile(kernel), [*args, at, str(channels)]
+    return Call(f"{kernel}({', '.join(args)}, &p{i});")
+
+
 def _gradient(graph: Graph, c: Mapping[str, str], t: Tiles, node: Node, i: int) -> Call:
     """Renormalised as one: begun before the first tile, ended behind the last."""
     dx, da, w, da_scale, dx_scale = (operand(graph, c, n) for n in (*node.outs, *node.ins))
     exp, bits = f"({da_scale})->exp + p{i}.offset", f"({da_scale})->bits"
     expected = "MG_GRAD_BITS" if node.op == DEPTHWISE else bits
     kernel = _tile(ops.get(node.op).kernel)
+    if node.ins[0] in t.by_rows:
+        dx = f"{dx} + row * {graph.value(node.outs[0]).shape[1] * t.width}"
     return Call(
         f"{kernel}({dx}, {da}, {w} + c, {t.channels}, &r{i}, &p{i});",
         f"mg_renorm r{i} = mg_tile_begin({dx_scale}, {exp}, {expected});",

@@ -43,7 +43,7 @@ class _Arena:
 
     def __init__(self, graph: Graph, plan: Plan) -> None:
         self.graph, self.offsets, self.windows = graph, plan.offsets, plan.windows
-        self.tiled = {name: t for t in plan.tiles for name in t.inside & t.axes.keys()}
+        self.tiled = {name: t for t in plan.tiles for name in t.inside}
         self.ids = {name: k for k, name in enumerate(plan.offsets)}
         self.owner = np.full(plan.arena_bytes, FREE, np.int64)
 
@@ -128,8 +128,10 @@ class _Arena:
 
     def _size(self, name: str) -> int:
         """Bytes of the whole value or, where it is made by tiles, of its part of one."""
-        t, size = self.tiled.get(name), self.graph.value(name).nbytes
-        return size // t.channels * t.width if t else size
+        t, value = self.tiled.get(name), self.graph.value(name)
+        if t and name in t.by_rows:
+            return value.nbytes // value.shape[0] * t.rows
+        return value.nbytes // t.channels * t.width if t and name in t.axes else value.nbytes
 
     def _check_alias(self, node: Node, name: str, operands: Iterable[str]) -> None:
         """An output may lie on an operand only where the op works in place, exactly on its first one."""
@@ -143,7 +145,8 @@ class _Arena:
         place, behind = shared(self.graph, node), self.offsets[name] - self.offsets[node.ins[0]]
         if place == "end":
             behind += self._size(name) - self._size(node.ins[0])
-        return bool(place) and name == node.outs[0] and behind == 0
+        again = name in self.tiled and node.ins[0] not in self.tiled  # by the next tile
+        return bool(place) and name == node.outs[0] and behind == 0 and not again
 
 
 def _check_order(graph: Graph, plan: Plan) -> None:

@@ -29,9 +29,7 @@ class Timeline:
     moments: int
 
     @classmethod
-    def of(
-        cls, nodes: int, streams: Sequence[Stream] = (), tiles: Sequence[Tiles] = ()
-    ) -> Timeline:
+    def of(cls, nodes: int, streams: Sequence[Stream] = (), tiles: Sequence[Tiles] = ()) -> Timeline:
         parts = {s.first: (s.last + 1 - s.first, len(s.steps)) for s in streams}
         parts |= {t.first: (t.last + 1 - t.first, 1) for t in tiles}
         begins, ends, now, i = [], [], 0, 0
@@ -240,6 +238,8 @@ class Lifetimes:
         if not dies or i in self.inside:  # a stream's nodes take turns
             return None
         place, source = shared(self.graph, node), node.ins[0]
+        if (value.name in self.cut) != (source in self.cut):
+            return None  # the next tile reads it again
         home = self.made[self.owner[source]]
         at = home.at[home.values.index(source)]
         at += self._bytes(source) - self._bytes(value.name) if place == "end" else 0

@@ -173,9 +173,11 @@ def _needs(b: Buffer, moment: int, uses: _Uses) -> list[tuple[int, int]]:
 
 
 def _bytes(graph: Graph, plan: Plan, name: str) -> int:
-    """Of a whole value, of a window's rows, or of a tile's channels."""
+    """Of a whole value, of a window's rows, of a tile's channels or of its rows."""
     value = graph.value(name)
     for t in plan.tiles:
+        if name in t.by_rows:
+            return t.rows * value.shape[1] * value.shape[2] * value.dtype.numpy.itemsize
         if name in t.axes and name in t.inside:
             return value.size // value.shape[t.axes[name]] * t.width * value.dtype.numpy.itemsize
     return value.nbytes // value.shape[0] * plan.windows[name] if name in plan.windows else value.nbytes

@@ -3,7 +3,8 @@ channels at a time, so that no wide gradient ever exists whole.
 
 What such a block needs of all its channels at once is nothing: a depthwise gradient's exponent does not wait
 for its operand (ops/conv.py), weights and biases are moved channel by channel, and the expansion adds up in
-int32 what each tile gives to its sums, of which only the end makes a gradient.
+int32 what each tile gives to its sums, of which only the end makes a gradient. The projection's operand may be
+made again for each tile, some rows at a time, out of what is kept for a residual anyway.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ PER_CHANNEL = {  # op -> axis, along which the tile goes, of its outs and operan
     **{f"conv2d_dw_sgd{mode}": {"w": 0, "frac": 0, "da": 2, "coef": 0} for mode in MODES},
 }
 FIRST = {PROJECT: {"dx": 2, "w": 3}}
+BY_ROWS = ("clamp_dx", "scale_dx")  # element by element
+PIXELS = 16  # at least, of rows made at a time
 LAST = {op: {"da": 2, "w": 0, "part": 0} for op in EXPAND}
 
 
@@ -37,6 +40,7 @@ class Tiles:
 
     axes: each value or param that is cut -> its axis. inside: values of which only a tile ever exists. sums:
     the gradient that the last node adds up, which takes four bytes an element until the tiles end; or "".
+    head: so many of the nodes run for `rows` rows of the projection's operand at a time, in each tile.
     """
 
     first: int
@@ -46,10 +50,15 @@ class Tiles:
     axes: Mapping[str, int]
     inside: frozenset[str]
     sums: str
+    head: int = 0
+    rows: int = 0
+    by_rows: frozenset[str] = frozenset()
 
     def held(self, graph: Graph, name: str) -> int:
         """Bytes of a value that the nodes make, while they run."""
         value = graph.value(name)
+        if name in self.by_rows:
+            return value.nbytes // value.shape[0] * self.rows
         if name == self.sums:
             return SUM * value.size
         return value.nbytes * self.width // self.channels if name in self.axes else value.nbytes
@@ -63,6 +72,8 @@ class Block:
     channels: int
     axes: Mapping[str, int]
     sums: str
+    head: tuple[Node, ...]
+    rows: int
 
     @property
     def widths(self) -> list[int]:
@@ -73,8 +84,18 @@ class Block:
         """Where the nodes stand in an order that has them one after the other."""
         first = order.index(self.nodes[0])
         made = {n for node in self.nodes for n in node.outs} - {self.sums}
-        last = first + len(self.nodes) - 1
-        return Tiles(first, last, width, self.channels, self.axes, frozenset(made), self.sums)
+        return Tiles(
+            first,
+            first + len(self.nodes) - 1,
+            width,
+            self.channels,
+            self.axes,
+            frozenset(made),
+            self.sums,
+            len(self.head) + 1 if self.head else 0,
+            self.rows,
+            frozenset(node.outs[0] for node in self.head),
+        )
 
 
 def blocks(graph: Graph) -> list[Block]:
@@ -105,8 +126,21 @@ class _Walk:
         if not all(self._follow(name) for name in self._wide()) or len(self.members) < 3:
             return None
         place = {id(node): i for i, node in enumerate(self.graph.nodes)}
-        nodes = tuple(sorted(self.members, key=lambda n: place[id(n)]))
-        return Block(nodes, self.channels, self.axes, self.sums)
+        head = self._head()
+        nodes = (*head, *sorted(self.members, key=lambda n: place[id(n)]))
+        return Block(nodes, self.channels, self.axes, self.sums, head, self._rows())
+
+    def _head(self) -> tuple[Node, ...]:
+        """What makes the projection's operand for nobody else, out of a value that others read too."""
+        head = chain(self.graph, self.start)
+        alone = all(len(self.readers[node.outs[0]]) == 1 for node in head)
+        return head if head and alone and len(self.readers[head[0].ins[0]]) > 1 else ()
+
+    def _rows(self) -> int:
+        """Of the projection's operand, at a time."""
+        height, width, _ = self.graph.value(self.start.ins[0]).shape
+        fit = [n for n in range(1, height // 2 + 1) if height % n == 0]
+        return next((n for n in fit if n * width >= PIXELS), fit[-1] if fit else height)
 
     def _wide(self) -> Iterator[str]:
         """What the members make by tiles, also of those that join while this goes on."""
@@ -143,21 +177,49 @@ def _pointwise(graph: Graph, node: Node) -> bool:
     return (height, width, node.attrs["stride"], node.attrs["pad"]) == (1, 1, 1, 0)
 
 
+def chain(graph: Graph, node: Node) -> tuple[Node, ...]:
+    """The nodes, one after the other, that make a node's first operand element by element."""
+    made = {name: n for n in graph.nodes for name in n.outs}
+    found: list[Node] = []
+    while (maker := made.get((found or [node])[0].ins[0])) and maker.op in BY_ROWS:
+        found.insert(0, maker)
+    return tuple(found)
+
+
 def together(graph: Graph, order: Order, block: Block) -> Order | None:
     """The order with the block's nodes one after the other, where the last of them is; what comes between
-    goes before them or, if it needs one of them, behind. None if one of them needs that."""
+    goes before them or, if it needs one of them, behind. None if one of them needs that.
+
+    Behind goes also what comes before them, but is needed by nothing up to their end, if all that it reads has
+    to be kept for them anyway.
+    """
     number = {id(node): i for i, node in enumerate(graph.nodes)}
-    before = dependencies(graph)
-    members = {number[id(node)] for node in block.nodes}
-    places = [i for i, node in enumerate(order) if number[id(node)] in members]
-    behind: set[int] = set()
-    between = [number[id(node)] for node in order[places[0] : places[-1] + 1]]
-    for i in between:
-        if i in members and before[i] & behind:
+    before, numbers = dependencies(graph), [number[id(node)] for node in order]
+    members = sorted(number[id(node)] for node in block.nodes)
+    places = [at for at, i in enumerate(numbers) if i in members]
+    early, late = list[int](), list[int]()
+    for i in numbers[places[0] : places[-1] + 1]:
+        if i in members and before[i] & set(late):
             return None
-        if i not in members and before[i] & (members | behind):
-            behind.add(i)
-    early = [i for i in between if i not in members | behind]
-    late = [i for i in between if i in behind]
-    middle = [graph.nodes[i] for i in (*early, *sorted(members), *late)]
-    return (*order[: places[0]], *middle, *order[places[-1] + 1 :])
+        if i not in members:
+            (late if before[i] & {*members, *late} else early).append(i)
+    early = numbers[: places[0]] + early
+    idle = _idle(graph, before, early, members)
+    early = [i for i in early if i not in idle]
+    ordered = [*early, *members, *idle, *late, *numbers[places[-1] + 1 :]]
+    return tuple(graph.nodes[i] for i in ordered)
+
+
+def _idle(
+    graph: Graph, before: Sequence[set[int]], early: Sequence[int], members: Sequence[int]
+) -> list[int]:
+    """What can as well run behind the members, and then keeps nothing more alive."""
+    kept = {name for i in members for name in graph.nodes[i].ins if name not in graph.params}
+    idle, needed = list[int](), set().union(*(before[i] for i in members))
+    for i in reversed(early):
+        reads = {name for name in graph.nodes[i].ins if name not in graph.params}
+        if reads and reads <= kept and graph.nodes[i].outs and i not in needed:
+            idle.insert(0, i)
+        else:
+            needed |= before[i]
+    return idle

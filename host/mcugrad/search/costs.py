@@ -8,8 +8,8 @@ from mcugrad import pipeline
 from mcugrad.boards import Board
 from mcugrad.ir import Graph
 from mcugrad.passes.schemes import Scheme, analytic_memory
+from mcugrad.plan.again import planned
 from mcugrad.plan.fit import lay
-from mcugrad.plan.memory import plan
 from mcugrad.search.latency import instructions
 
 
@@ -42,7 +42,7 @@ class Costs:
 
     def _plan(self, scheme: Scheme) -> Cost:
         graph = pipeline.lowered(pipeline.uncalibrated(self.forward, str(scheme)))
-        placed = plan(graph, exact=False)
+        graph, placed = planned(graph, exact=False)
         laid = lay(graph, placed, self.board)
         fits = all(r.used <= r.memory.size for r in laid.regions)
         return Cost(
