@@ -9,7 +9,7 @@ from mcugrad.plan.tiles import chain
 
 
 def planned(graph: Graph, exact: bool = True) -> tuple[Graph, Plan]:
-    """The graph and its plan or, as long as that lowers the arena, those of the same step with one operand more
+    """The graph and its plan or, as long as that lowers the arena, those of the same step with one more operand
     that is made again. exact: see memory.plan."""
     best = plan(graph, exact)
     while node := _at_peak(graph, best):
