@@ -33,15 +33,15 @@ static int32_t window(const int8_t *x, const int8_t *w, mg_taps rows, mg_taps co
     return sum;
 }
 
-void mg_conv2d_s8(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
+void mg_conv2d_s8(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w, const int32_t *b,
                   const int32_t *m, const mg_conv_params *p) {
     int32_t per_channel = p->kernel_h * p->kernel_w * p->in_c;
     if (MG_WIDE && mg_wide_matrix(p)) {
         mg_conv2d_s8__wide(y, mask, x, w, b, m, p);
         return;
     }
-    if (MG_FAST && mg_quads(p, mask)) {
-        mg_conv2d_s8__quads(y, mask, x, w, b, m, p);
+    if (MG_FAST && p->work && mg_quads(p, mask)) {
+        mg_conv2d_s8__quads(y, mask, work, x, w, b, m, p);
         return;
     }
     mg_clear_bits(mask, p->out_h * p->out_w * p->out_c);

@@ -4,17 +4,20 @@
  * left, in forward kernels `pad_top` on the top, in gradients `pad` too, and whatever the output needs on the
  * bottom and right; padded taps contribute nothing. |bias|
  * <= 2^30 and the sum of any output's products stays below 2^30 (proved for each graph), so int32 never
- * overflows. Gradients are int16 with |q| <= 2^14. Outputs must not overlap inputs unless said. */
+ * overflows. Gradients are int16 with |q| <= 2^14. Outputs must not overlap inputs unless said.
+ *
+ * work: scratch memory, aligned to 4, undefined afterwards, of p->work words: as many as ops/work.py says,
+ * or, unless said, none, which means the portable loops. */
 #ifndef MG_CONV_H
 #define MG_CONV_H
 
 #include "types.h"
 
 /* in_*, out_*: maps of the forward convolution, in its gradients too. shift: left shift of the sum before it
- * is requantised. offset: exponent of da relative to da_scale. */
+ * is requantised. offset: exponent of da relative to da_scale. work: words. */
 typedef struct {
     int32_t in_h, in_w, in_c, out_h, out_w, out_c, kernel_h, kernel_w, stride, pad, pad_top;
-    int32_t zero_in, zero_out, shift, offset;
+    int32_t zero_in, zero_out, shift, offset, work;
 } mg_conv_params;
 
 /* n pixels of c channels. */
@@ -26,14 +29,14 @@ typedef struct {
  * mask (or NULL): one bit an element, 1 where y was not clamped; spare bits of the last byte are 0.
  * Depthwise with at most 1024 pixels of x, 16 columns of y and no more rows and columns than x: y may begin
  * where x does; so must the variants. */
-void mg_conv2d_s8(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
+void mg_conv2d_s8(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w, const int32_t *b,
                   const int32_t *m, const mg_conv_params *p);
 void mg_depthwise_conv2d_s8(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
                             const int32_t *m, const mg_conv_params *p);
 
 /* For what mg_quads (geometry.h) takes. */
-void mg_conv2d_s8__quads(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
-                         const int32_t *m, const mg_conv_params *p);
+void mg_conv2d_s8__quads(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,
+                         const int32_t *b, const int32_t *m, const mg_conv_params *p);
 
 /* For in_c % 4 == 0, kernel 3x3, 5x5 or 7x7, stride 1 or 2, pad at most half the kernel, shift 0. */
 void mg_depthwise_conv2d_s8__4(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
@@ -55,11 +58,13 @@ void mg_depthwise_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w,
 
 /* Weight gradient: sum over output pixels of da * (x - zero_in), no rounding; saturates to int32 (possible
  * only above 256 pixels). Writes every element of dw. */
-void mg_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p);
+void mg_conv2d_dw_s32(int32_t *dw, int32_t *work, const int16_t *da, const int8_t *x,
+                      const mg_conv_params *p);
 void mg_depthwise_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p);
 
 /* For kernel 1, stride 1, pad 0, at most 256 pixels, out_c % 2 == 0. */
-void mg_conv2d_dw_s32__1x1(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p);
+void mg_conv2d_dw_s32__1x1(int32_t *dw, int32_t *work, const int16_t *da, const int8_t *x,
+                           const mg_conv_params *p);
 
 /* For out_c % 4 == 0, at most 256 output pixels. */
 void mg_conv2d_dw_s32__4(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p);

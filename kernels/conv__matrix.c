@@ -1,6 +1,7 @@
-/* Convolution as a matrix product, four pixels at a time. Their windows are widened once, on the stack, and
- * meet the weights of all channels; where there are many pixels, so are the weights of as many channels as
- * fit. The windows of a 1x1 convolution are the pixels themselves; those of other kernels are laid out first.
+/* Convolution as a matrix product, four pixels at a time. Their windows are widened once, in scratch memory,
+ * and meet the weights of all channels; where there are many pixels, so are the weights of as many channels
+ * as fit. The windows of a 1x1 convolution are the pixels themselves; those of other kernels are laid out
+ * first.
  */
 #include "conv_part.h"
 #include "geometry.h"
@@ -8,13 +9,13 @@
 #include "requant.h"
 
 enum {
-    WORDS = 768,  /* of stack: four windows, 2 words a tap, and widened weights, half a word each */
     CHANNELS = 8, /* at a time at least, for whole bytes of the mask */
-    SUMS = 48,    /* channels whose sums are on the stack */
-    TAPS = 288    /* at a time, beside them */
+    TAPS = 288    /* of a 1x1 convolution at a time, where sums are kept */
 };
 
-/* One convolution: `taps` products a sum, `pitch` of them after padding to a multiple of 4. */
+/* One convolution: `taps` products a sum, `pitch` of them after padding to a multiple of 4. `words` of work:
+ * four windows, 2 words a tap, where they are laid out another one, then widened weights, half a word each,
+ * or sums, 4 words a channel. */
 typedef struct {
     const int8_t *x, *w;
     const int32_t *b, *m;
@@ -22,6 +23,8 @@ typedef struct {
     uint8_t *mask;
     const mg_conv_params *p;
     int32_t pixels, taps, pitch;
+    uint32_t *work;
+    int32_t words;
 } product;
 
 /* Whether the windows are the pixels themselves. */
@@ -102,8 +105,8 @@ static void widen_weights(int16_t *to, const int8_t *w, int32_t channels, const 
 
 /* Channels `from` to from + n - 1 of all pixels, four at a time, the last four perhaps once more. Their
  * weights are `words`, or else int8; `bytes`: room for windows before they are widened. */
-static void pixels(const product *c, uint32_t *quads, int8_t *bytes, const int16_t *words, int32_t from,
-                   int32_t n) {
+static void pixels(const product *c, int8_t *bytes, const int16_t *words, int32_t from, int32_t n) {
+    uint32_t *const quads = c->work;
     const mg_conv_params *p = c->p;
     const int32_t out_c = p->out_c, pitch = c->pitch, zero = p->zero_in;
     const int8_t *w = c->w + from * c->taps;
@@ -125,33 +128,32 @@ static void pixels(const product *c, uint32_t *quads, int8_t *bytes, const int16
 }
 
 static void at_once(const product *c) {
-    uint32_t memory[WORDS];
     const int32_t out_c = c->p->out_c, bytes = as_they_lie(c) ? 0 : c->pitch;
-    const int32_t room = WORDS * 2 - 4 * c->pitch - 2 * bytes, fit = mg_min(out_c, room / c->pitch);
+    const int32_t room = c->words * 2 - 4 * c->pitch - 2 * bytes, fit = mg_min(out_c, room / c->pitch);
     const int32_t most = fit < out_c ? fit & -CHANNELS : fit;
     const int32_t groups = most ? (out_c + most - 1) / most : 0;
     /* In eighths of an instruction a product and pixel: to widen windows again, weights once; an eighth is
      * won. */
     const int dear = !groups || 9 * (groups - 1) * c->pixels + 12 * out_c > c->pixels * out_c;
-    int8_t *const laid = (int8_t *)(memory + 2 * c->pitch);
+    int8_t *const laid = (int8_t *)(c->work + 2 * c->pitch);
     int16_t *const words = (int16_t *)(laid + 4 * bytes);
     if (c->taps % 4 == 0 && dear) {
-        pixels(c, memory, laid, 0, 0, out_c);
+        pixels(c, laid, 0, 0, out_c);
         return;
     }
     for (int32_t from = 0; from < out_c; from += most) {
         const int32_t n = mg_min(most, out_c - from);
         widen_weights(words, c->w + from * c->taps, n, c);
-        pixels(c, memory, laid, words, from, n);
+        pixels(c, laid, words, from, n);
     }
 }
 
-static product all_of(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
-                      const int32_t *m, const mg_conv_params *p) {
+static product all_of(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,
+                      const int32_t *b, const int32_t *m, const mg_conv_params *p) {
     const int32_t taps = p->kernel_h * p->kernel_w * p->in_c, n = p->out_h * p->out_w;
     if (mask)
         mask[(n * p->out_c - 1) / 8] = 0; /* spare bits */
-    return (product){x, w, b, m, y, mask, p, n, taps, (taps + 3) & ~3};
+    return (product){x, w, b, m, y, mask, p, n, taps, (taps + 3) & ~3, (uint32_t *)work, p->work};
 }
 
 /* Part `i` of the taps of four pixels: a row of the windows, or some input channels. */
@@ -184,10 +186,15 @@ static void requantise(const product *c, int32_t sum, int32_t pixel, int32_t cha
         c->mask[i >> 3] = (uint8_t)((c->mask[i >> 3] & ~(1 << (i & 7))) | (q == t) << (i & 7));
 }
 
+/* Words for the windows of a part. */
+static int32_t window_words(const product *c) {
+    return (mg_pointwise(c->p) ? 2 : 3) * part_of(0, c).n;
+}
+
 /* Some channels by sums in memory: windows of any length, any shift; w: the first one's weights. */
 static void by_sums(const product *c, const int8_t *w, int32_t from, int32_t n) {
-    uint32_t quads[2 * TAPS];
-    int32_t sums[SUMS][4];
+    uint32_t *const quads = c->work;
+    int32_t(*const sums)[4] = (int32_t(*)[4])(quads + window_words(c));
     for (int32_t i = 0; i < c->pixels; i += 4) {
         const int32_t at = mg_min(i, c->pixels - 4);
         for (int32_t j = 0; j < n; j++)
@@ -202,15 +209,16 @@ static void by_sums(const product *c, const int8_t *w, int32_t from, int32_t n) 
     }
 }
 
-void mg_conv2d_s8__quads(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
-                         const int32_t *m, const mg_conv_params *p) {
-    const product c = all_of(y, mask, x, w, b, m, p);
+void mg_conv2d_s8__quads(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,
+                         const int32_t *b, const int32_t *m, const mg_conv_params *p) {
+    const product c = all_of(y, mask, work, x, w, b, m, p);
     if (mg_quads_at_once(p, mask)) {
         at_once(&c);
         return;
     }
-    for (int32_t from = 0; from < p->out_c; from += SUMS)
-        by_sums(&c, w + from * c.taps, from, mg_min(SUMS, p->out_c - from));
+    const int32_t most = (c.words - window_words(&c)) / 4;
+    for (int32_t from = 0; from < p->out_c; from += most)
+        by_sums(&c, w + from * c.taps, from, mg_min(most, p->out_c - from));
 }
 
 enum { PART = 128 }; /* input channels at most, of which some train: for widened weights of eight channels */
@@ -222,12 +230,12 @@ static void places_of(uint8_t *places, const int32_t *index, int32_t trained) {
         places[j] = (uint8_t)((index[j] & ~3) + order[index[j] & 3]);
 }
 
-/* Merged weights of as many channels as fit, widened. */
+/* Merged weights of as many channels as fit, widened; behind the windows, which channels train. */
 static void merged(const product *c, const int8_t *part, const int32_t *index, int32_t trained) {
-    uint32_t memory[WORDS];
-    uint8_t places[PART];
-    const int32_t in_c = c->taps, most = (WORDS * 2 - 4 * in_c) / in_c & -CHANNELS;
-    int16_t *const words = (int16_t *)(memory + 2 * in_c);
+    const int32_t in_c = c->taps, before = 2 * in_c + (trained + 3) / 4;
+    const int32_t most = (c->words - before) * 2 / in_c & -CHANNELS;
+    uint8_t *const places = (uint8_t *)(c->work + 2 * in_c);
+    int16_t *const words = (int16_t *)(c->work + before);
     places_of(places, index, trained);
     for (int32_t from = 0; from < c->p->out_c; from += most) {
         const int32_t n = mg_min(most, c->p->out_c - from);
@@ -235,22 +243,23 @@ static void merged(const product *c, const int8_t *part, const int32_t *index, i
         for (int16_t *row = words; row < words + n * in_c; row += in_c, part += trained)
             for (int32_t j = 0; j < trained; j++)
                 row[places[j]] = part[j];
-        pixels(c, memory, 0, words, from, n);
+        pixels(c, 0, words, from, n);
     }
 }
 
-void mg_conv2d_part_s8__quads(int8_t *y, int8_t *work, uint8_t *mask, const int8_t *x, const int8_t *w,
+void mg_conv2d_part_s8__quads(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,
                               const int32_t *b, const int32_t *m, const int8_t *part, const int32_t *index,
                               const mg_conv_part_params *p) {
     const int32_t in_c = p->conv.in_c, trained = p->trained;
-    const product c = all_of(y, mask, x, w, b, m, &p->conv);
+    const product c = all_of(y, mask, work, x, w, b, m, &p->conv);
     if (in_c <= PART && (!mask || p->conv.out_c % CHANNELS == 0)) {
         merged(&c, part, index, trained);
         return;
     }
+    int8_t *const rows = (int8_t *)(c.work + window_words(&c) + 2 * 4);
     for (int32_t i = 0; i < p->conv.out_c; i += 2, w += 2 * in_c, part += 2 * trained) {
-        mg_merge_row(work, w, in_c, part, index, trained);
-        mg_merge_row(work + in_c, w + in_c, in_c, part + trained, index, trained);
-        by_sums(&c, work, i, 2);
+        mg_merge_row(rows, w, in_c, part, index, trained);
+        mg_merge_row(rows + in_c, w + in_c, in_c, part + trained, index, trained);
+        by_sums(&c, rows, i, 2);
     }
 }

@@ -60,13 +60,14 @@ static int fours(const mg_conv_params *p) {
     return MG_FAST && p->out_c % 4 == 0 && p->out_h * p->out_w <= 256;
 }
 
-void mg_conv2d_dw_s32(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p) {
+void mg_conv2d_dw_s32(int32_t *dw, int32_t *work, const int16_t *da, const int8_t *x,
+                      const mg_conv_params *p) {
     if (MG_WIDE && mg_wide_matrix(p)) {
         mg_conv2d_dw_s32__wide(dw, da, x, p);
         return;
     }
-    if (pointwise_pairs(p)) {
-        mg_conv2d_dw_s32__1x1(dw, da, x, p);
+    if (p->work && pointwise_pairs(p)) {
+        mg_conv2d_dw_s32__1x1(dw, work, da, x, p);
         return;
     }
     if (fours(p)) {

@@ -4,16 +4,13 @@
 #include "geometry.h"
 #include "quad.h"
 
-enum {
-    WORDS = 640,          /* of stack: at 256 pixels one row and one quad, at 64 pixels 16 rows */
-    MOST = MG_DW_WORK / 4 /* rows at a time */
-};
-
-/* A quad of output channels and n input channels' rows after it, all of `padded` pixels. */
+/* A quad of output channels and n input channels' rows after it, all of `padded` pixels; behind them the
+ * sums, 4 words a row, as many once more for a block of them. */
 typedef struct {
-    uint32_t memory[WORDS], *rows;
+    uint32_t *quad, *rows;
+    int32_t *sums;
     const mg_conv_params *p;
-    int32_t pixels, padded, n;
+    int32_t pixels, padded, most, n;
 } plan;
 
 /* Rows of the input channels from x on; behind the last pixel, zeros. */
@@ -31,7 +28,7 @@ static void widen(plan *t, const int8_t *x) {
 /* `channels` output channels from da on, four at most, as quads. */
 static void transpose(plan *t, const int16_t *da, int32_t channels) {
     const int32_t out_c = t->p->out_c, paired = channels == 4 ? t->pixels / 2 : 0;
-    uint32_t *to = t->memory;
+    uint32_t *to = t->quad;
 #pragma GCC unroll 4
     for (int32_t i = 0; i < paired; i++, to += 4, da += 2 * out_c) {
         const uint32_t a = mg_load32(da), b = mg_load32(da + out_c);
@@ -48,10 +45,10 @@ static void transpose(plan *t, const int16_t *da, int32_t channels) {
 
 /* dw[k * step + j] of output channels da on and all rows. */
 static void four(int32_t *dw, int32_t step, const int16_t *da, int32_t channels, plan *t) {
-    int32_t sums[MOST][4];
+    int32_t(*const sums)[4] = (int32_t(*)[4])t->sums;
     transpose(t, da, channels);
     memset(sums, 0, (size_t)t->n * sizeof *sums);
-    mg_quads_s16(*sums, (const int16_t *)t->rows, t->memory, (mg_rows_of){t->padded, t->n, t->padded, 4});
+    mg_quads_s16(*sums, (const int16_t *)t->rows, t->quad, (mg_rows_of){t->padded, t->n, t->padded, 4});
     if (channels == 4)
         for (int32_t j = 0; j < t->n; j++, dw++)
             dw[0] = sums[j][0], dw[step] = sums[j][1], dw[2 * step] = sums[j][2], dw[3 * step] = sums[j][3];
@@ -61,22 +58,24 @@ static void four(int32_t *dw, int32_t step, const int16_t *da, int32_t channels,
                 dw[j] = sums[j][k];
 }
 
-static void start(plan *t, const mg_conv_params *p) {
+/* sums: words of them a row. */
+static void start(plan *t, int32_t *work, int32_t sums, const mg_conv_params *p) {
     t->p = p, t->pixels = p->in_h * p->in_w, t->padded = (t->pixels + 3) & ~3;
-    t->rows = t->memory + 2 * t->padded;
+    t->quad = (uint32_t *)work, t->rows = t->quad + 2 * t->padded;
+    t->most = (p->work - 2 * t->padded) / (t->padded / 2 + sums);
+    t->sums = (int32_t *)t->rows + t->most * t->padded / 2;
 }
 
-/* Input channels from `at` on, the same number in each round where there are several. */
+/* Input channels from `at` on. */
 static void next(plan *t, const int8_t *x, int32_t at) {
-    const int32_t fit = 2 * WORDS / t->padded - 4, most = mg_min(MOST, fit),
-                  rounds = (t->p->in_c + most - 1) / most;
-    t->n = mg_min((t->p->in_c + rounds - 1) / rounds, t->p->in_c - at);
+    t->n = mg_min(t->most, t->p->in_c - at);
     widen(t, x + at);
 }
 
-void mg_conv2d_dw_s32__1x1(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p) {
+void mg_conv2d_dw_s32__1x1(int32_t *dw, int32_t *work, const int16_t *da, const int8_t *x,
+                           const mg_conv_params *p) {
     plan t;
-    start(&t, p);
+    start(&t, work, 4, p);
     for (int32_t at = 0; at < p->in_c; at += t.n) {
         next(&t, x, at);
         for (int32_t c = 0; c < p->out_c; c += 4)
@@ -87,13 +86,14 @@ void mg_conv2d_dw_s32__1x1(int32_t *dw, const int16_t *da, const int8_t *x, cons
 void mg_conv2d_dw_blocks__1x1(const mg_dw_sink *sink, int32_t *work, const int16_t *da, const int8_t *x,
                               const mg_conv_params *p) {
     plan t;
-    start(&t, p);
+    start(&t, work, 8, p);
+    int32_t *const dw = t.sums + 4 * t.most;
     for (int32_t at = 0; at < p->in_c; at += t.n) {
         next(&t, x, at);
         for (int32_t c = 0; c < p->out_c; c += 4) {
             const mg_dw_block b = {c, mg_min(4, p->out_c - c), at, t.n};
-            four(work, t.n, da + c, b.channels, &t);
-            sink->take(sink, work, b);
+            four(dw, t.n, da + c, b.channels, &t);
+            sink->take(sink, dw, b);
         }
     }
 }

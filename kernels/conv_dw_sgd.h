@@ -6,7 +6,7 @@
 #include "conv.h"
 #include "update.h"
 
-enum { MG_DW_WORK = 128 }; /* sums in a block, at most: what `work` must hold */
+enum { MG_DW_WORK = 128 }; /* sums in a block, at most */
 
 typedef struct {
     mg_conv_params conv;
@@ -18,21 +18,21 @@ typedef struct {
     mg_sgd_int8_params sgd;
 } mg_conv_sgd_int8_params;
 
-/* work: undefined afterwards. w: not read by any other node of the backward pass after this one. */
-void mg_conv2d_dw_sgd_s32(int32_t *work, int8_t *w, int8_t *frac, const int16_t *da, const float *coef,
-                          const mg_scale *da_scale, const float *lr, const int8_t *x,
-                          const mg_conv_sgd_params *p);
-void mg_conv2d_dw_sgd_fp32_s32(int32_t *work, int8_t *w, float *frac, const int16_t *da, const float *coef,
-                               const mg_scale *da_scale, const float *lr, const int8_t *x,
-                               const mg_conv_sgd_params *p);
-void mg_conv2d_dw_sgd_int8_s32(int32_t *work, int8_t *w, const int32_t *steps, const int16_t *da,
-                               const float *coef, const mg_scale *da_scale, const float *lr, const int8_t *x,
-                               const mg_conv_sgd_int8_params *p);
+/* They need work in any case. w: not read by any other node of the backward pass after this one. */
+void mg_conv2d_dw_sgd_s8(int32_t *work, int8_t *w, int8_t *frac, const int16_t *da, const float *coef,
+                         const mg_scale *da_scale, const float *lr, const int8_t *x,
+                         const mg_conv_sgd_params *p);
+void mg_conv2d_dw_sgd_fp32_s8(int32_t *work, int8_t *w, float *frac, const int16_t *da, const float *coef,
+                              const mg_scale *da_scale, const float *lr, const int8_t *x,
+                              const mg_conv_sgd_params *p);
+void mg_conv2d_dw_sgd_int8_s8(int32_t *work, int8_t *w, const int32_t *steps, const int16_t *da,
+                              const float *coef, const mg_scale *da_scale, const float *lr, const int8_t *x,
+                              const mg_conv_sgd_int8_params *p);
 
 /* Of dynamic.h's active output channels; da is packed. */
-void mg_conv2d_dw_sgd_dynamic_s32(int32_t *work, int8_t *w, int8_t *frac, const int16_t *da,
-                                  const float *coef, const mg_scale *da_scale, const float *lr,
-                                  const int8_t *x, const int32_t *active, const mg_conv_sgd_params *p);
+void mg_conv2d_dw_sgd_dynamic_s8(int32_t *work, int8_t *w, int8_t *frac, const int16_t *da, const float *coef,
+                                 const mg_scale *da_scale, const float *lr, const int8_t *x,
+                                 const int32_t *active, const mg_conv_sgd_params *p);
 
 /* Gradients of output channels `channel` on, of each the weights `at` on: dw[channels][n], dense. */
 typedef struct {

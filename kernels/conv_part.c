@@ -24,9 +24,10 @@ static void merge_all(int8_t *all, const int8_t *w, const int8_t *part, const in
 }
 #endif
 
-static void part_forward(int8_t *y, int8_t *row, uint8_t *mask, const int8_t *x, const int8_t *w,
+static void part_forward(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,
                          const int32_t *b, const int32_t *m, const int8_t *part, const int32_t *index,
                          const mg_conv_part_params *p) {
+    int8_t *const row = (int8_t *)work;
     const int32_t in_c = p->conv.in_c, out_c = p->conv.out_c, pixels = p->conv.in_h * p->conv.in_w;
     mg_clear_bits(mask, pixels * out_c);
     for (int32_t c = 0; c < out_c; c++) {
@@ -43,7 +44,7 @@ static void part_forward(int8_t *y, int8_t *row, uint8_t *mask, const int8_t *x,
     }
 }
 
-void mg_conv2d_part_s8(int8_t *y, int8_t *work, uint8_t *mask, const int8_t *x, const int8_t *w,
+void mg_conv2d_part_s8(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,
                        const int32_t *b, const int32_t *m, const int8_t *part, const int32_t *index,
                        const mg_conv_part_params *p) {
 #if MG_WIDE
@@ -55,7 +56,7 @@ void mg_conv2d_part_s8(int8_t *y, int8_t *work, uint8_t *mask, const int8_t *x, 
     }
 #endif
     const int fast = MG_FAST && p->conv.in_h * p->conv.in_w >= 4;
-    (fast ? mg_conv2d_part_s8__quads : part_forward)(y, work, mask, x, w, b, m, part, index, p);
+    (fast ? mg_conv2d_part_s8__quads : part_forward)(y, mask, work, x, w, b, m, part, index, p);
 }
 
 static void part_gradient(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,

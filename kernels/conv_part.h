@@ -24,13 +24,13 @@ void mg_merge_dx_s8(int8_t *y, const int8_t *w, const int8_t *part, const int32_
                     const mg_merge_params *p);
 
 /* conv.h's mg_conv2d_s8 for kernel 1, stride 1, pad 0, shift 0, in_c % 4 == 0, in_c <= 640, out_c % 2 == 0.
- * work: 2 * in_c bytes, undefined afterwards. */
-void mg_conv2d_part_s8(int8_t *y, int8_t *work, uint8_t *mask, const int8_t *x, const int8_t *w,
+ * It needs work in any case. */
+void mg_conv2d_part_s8(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,
                        const int32_t *b, const int32_t *m, const int8_t *part, const int32_t *index,
                        const mg_conv_part_params *p);
 
 /* For at least 4 pixels. */
-void mg_conv2d_part_s8__quads(int8_t *y, int8_t *work, uint8_t *mask, const int8_t *x, const int8_t *w,
+void mg_conv2d_part_s8__quads(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,
                               const int32_t *b, const int32_t *m, const int8_t *part, const int32_t *index,
                               const mg_conv_part_params *p);
 

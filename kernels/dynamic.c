@@ -89,11 +89,11 @@ GATHER(mg_gather_active_s8, int8_t)
 GATHER(mg_gather_active_dx_s16, int16_t)
 #undef GATHER
 
-void mg_conv2d_dw_dynamic_s32(int32_t *dw, const int16_t *da, const int8_t *x, const int32_t *active,
-                              const mg_conv_params *p) {
+void mg_conv2d_dw_dynamic_s32(int32_t *dw, int32_t *work, const int16_t *da, const int8_t *x,
+                              const int32_t *active, const mg_conv_params *p) {
     mg_conv_params some = *p;
     some.out_c = *active;
-    mg_conv2d_dw_s32(dw, da, x, &some);
+    mg_conv2d_dw_s32(dw, work, da, x, &some);
 }
 
 void mg_depthwise_conv2d_dw_dynamic_s32(int32_t *dw, const int16_t *da, const int8_t *x,

@@ -33,8 +33,8 @@ void mg_gather_active_dx_s16(int16_t *part, const int16_t *x, const int32_t *act
 
 /* conv.h's weight gradients of the active output channels; da and dw (depthwise: x too) are packed, p has the
  * most channels that there can be. */
-void mg_conv2d_dw_dynamic_s32(int32_t *dw, const int16_t *da, const int8_t *x, const int32_t *active,
-                              const mg_conv_params *p);
+void mg_conv2d_dw_dynamic_s32(int32_t *dw, int32_t *work, const int16_t *da, const int8_t *x,
+                              const int32_t *active, const mg_conv_params *p);
 void mg_depthwise_conv2d_dw_dynamic_s32(int32_t *dw, const int16_t *da, const int8_t *x,
                                         const int32_t *active, const mg_conv_params *p);
 

@@ -47,13 +47,13 @@ void mg_conv2d_dx_part_sums_s32(int32_t *sums, const int16_t *da, const int8_t *
 void mg_sums_dx_s16(int16_t *dx, const int32_t *sums, const mg_scale *da_scale, mg_scale *dx_scale,
                     int32_t offset, int32_t n);
 
-/* update.h's mg_sgd_bias_int8_s16 and conv_dw_sgd.h's mg_conv2d_dw_sgd_int8_s32; `first`: the tile's first
+/* update.h's mg_sgd_bias_int8_s16 and conv_dw_sgd.h's mg_conv2d_dw_sgd_int8_s8; `first`: the tile's first
  * channel, by which its random numbers are those of the whole. */
 void mg_sgd_bias_int8_tile_s16(int16_t *delta, const int32_t *steps, const int32_t *db, const float *coef,
                                const mg_scale *da_scale, const float *lr, int32_t first,
                                const mg_sgd_int8_params *p);
-void mg_conv2d_dw_sgd_int8_tile_s32(int32_t *work, int8_t *w, const int32_t *steps, const int16_t *da,
-                                    const float *coef, const mg_scale *da_scale, const float *lr,
-                                    const int8_t *x, int32_t first, const mg_conv_sgd_int8_params *p);
+void mg_conv2d_dw_sgd_int8_tile_s8(int32_t *work, int8_t *w, const int32_t *steps, const int16_t *da,
+                                   const float *coef, const mg_scale *da_scale, const float *lr,
+                                   const int8_t *x, int32_t first, const mg_conv_sgd_int8_params *p);
 
 #endif

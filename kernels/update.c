@@ -85,16 +85,16 @@ static void take(const mg_dw_sink *sink, const int32_t *dw, mg_dw_block b) {
         move(*(const moving *)sink, dw, b, b.n);
 }
 
-void mg_conv2d_dw_sgd_s32(int32_t *work, int8_t *w, int8_t *frac, const int16_t *da, const float *coef,
-                          const mg_scale *da_scale, const float *lr, const int8_t *x,
-                          const mg_conv_sgd_params *p) {
+void mg_conv2d_dw_sgd_s8(int32_t *work, int8_t *w, int8_t *frac, const int16_t *da, const float *coef,
+                         const mg_scale *da_scale, const float *lr, const int8_t *x,
+                         const mg_conv_sgd_params *p) {
     const moving m = {{take}, w, frac, coef, mg_rate_of(da_scale, lr, p->sgd.offset), 0, p->sgd.n};
     mg_conv2d_dw_blocks(&m.sink, work, da, x, &p->conv);
 }
 
-void mg_conv2d_dw_sgd_dynamic_s32(int32_t *work, int8_t *w, int8_t *frac, const int16_t *da,
-                                  const float *coef, const mg_scale *da_scale, const float *lr,
-                                  const int8_t *x, const int32_t *active, const mg_conv_sgd_params *p) {
+void mg_conv2d_dw_sgd_dynamic_s8(int32_t *work, int8_t *w, int8_t *frac, const int16_t *da, const float *coef,
+                                 const mg_scale *da_scale, const float *lr, const int8_t *x,
+                                 const int32_t *active, const mg_conv_sgd_params *p) {
     const moving m = {{take}, w, frac, coef, mg_rate_of(da_scale, lr, p->sgd.offset), active + 1, p->sgd.n};
     mg_conv_params some = p->conv;
     some.out_c = *active;

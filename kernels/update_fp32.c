@@ -83,9 +83,9 @@ static void take(const mg_dw_sink *sink, const int32_t *dw, mg_dw_block b) {
     }
 }
 
-void mg_conv2d_dw_sgd_fp32_s32(int32_t *work, int8_t *w, float *frac, const int16_t *da, const float *coef,
-                               const mg_scale *da_scale, const float *lr, const int8_t *x,
-                               const mg_conv_sgd_params *p) {
+void mg_conv2d_dw_sgd_fp32_s8(int32_t *work, int8_t *w, float *frac, const int16_t *da, const float *coef,
+                              const mg_scale *da_scale, const float *lr, const int8_t *x,
+                              const mg_conv_sgd_params *p) {
     const moving m = {{take}, w, frac, coef, mg_rate_of(da_scale, lr, p->sgd.offset), p->sgd.n};
     mg_conv2d_dw_blocks(&m.sink, work, da, x, &p->conv);
 }

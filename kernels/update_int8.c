@@ -103,15 +103,15 @@ static void take(const mg_dw_sink *sink, const int32_t *dw, mg_dw_block b) {
     }
 }
 
-void mg_conv2d_dw_sgd_int8_s32(int32_t *work, int8_t *w, const int32_t *steps, const int16_t *da,
-                               const float *coef, const mg_scale *da_scale, const float *lr, const int8_t *x,
-                               const mg_conv_sgd_int8_params *p) {
-    mg_conv2d_dw_sgd_int8_tile_s32(work, w, steps, da, coef, da_scale, lr, x, 0, p);
+void mg_conv2d_dw_sgd_int8_s8(int32_t *work, int8_t *w, const int32_t *steps, const int16_t *da,
+                              const float *coef, const mg_scale *da_scale, const float *lr, const int8_t *x,
+                              const mg_conv_sgd_int8_params *p) {
+    mg_conv2d_dw_sgd_int8_tile_s8(work, w, steps, da, coef, da_scale, lr, x, 0, p);
 }
 
-void mg_conv2d_dw_sgd_int8_tile_s32(int32_t *work, int8_t *w, const int32_t *steps, const int16_t *da,
-                                    const float *coef, const mg_scale *da_scale, const float *lr,
-                                    const int8_t *x, int32_t first, const mg_conv_sgd_int8_params *p) {
+void mg_conv2d_dw_sgd_int8_tile_s8(int32_t *work, int8_t *w, const int32_t *steps, const int16_t *da,
+                                   const float *coef, const mg_scale *da_scale, const float *lr,
+                                   const int8_t *x, int32_t first, const mg_conv_sgd_int8_params *p) {
     const mg_rate r = mg_rate_of(da_scale, lr, p->sgd.offset);
     const moving m = {{take}, w, seed_of(steps, &p->sgd), coef, r, p->sgd.n, first * p->sgd.n};
     mg_conv2d_dw_blocks(&m.sink, work, da, x, &p->conv);

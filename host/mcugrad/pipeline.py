@@ -22,12 +22,14 @@ from mcugrad.passes.dynamic import make_dynamic
 from mcugrad.passes.fuse import fuse
 from mcugrad.passes.parts import keep_parts, whole
 from mcugrad.passes.schemes import Ranking, scheme_for
+from mcugrad.passes.scratch import with_scratch
 from mcugrad.passes.sparse import requests
 from mcugrad.plan.again import planned
 from mcugrad.plan.check import check
 from mcugrad.plan.fit import Fit, fit
 from mcugrad.plan.memory import Plan
 from mcugrad.plan.report import describe
+from mcugrad.plan.scratch import grown
 
 Dump = Callable[[str, str], None]  # stage, text
 
@@ -80,7 +82,7 @@ def uncalibrated(forward: Graph, scheme: str, dump: Dump | None = None, **choice
 
 def lowered(graph: Graph) -> Graph:
     """A training graph as a board runs it: the same values in less memory."""
-    return fuse(keep_parts(graph))
+    return with_scratch(fuse(keep_parts(graph)))
 
 
 def _show(dump: Dump | None, stage: str, graph: Graph) -> None:
@@ -104,7 +106,7 @@ def compile_model(
     graph = lowered(training_graph(forward, scheme, dump, **choices))
     _show(dump, "lower", graph)
     graph, placed = planned(graph)
-    check(graph, placed)
+    placed = check(graph, grown(graph, placed))
     space = lay(graph, placed, board)
     emitted = emit(graph, placed)
     texts = {"plan": describe(graph, placed, space)} | {f"emit/{k}": t for k, t in emitted.files.items()}

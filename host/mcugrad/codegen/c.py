@@ -232,8 +232,9 @@ def _struct(graph: Graph, plan: Plan, i: int) -> str:
     ins, outs = (
         [of_tile(graph, t, i, n) if t else graph.value(n) for n in names] for names in (node.ins, node.outs)
     )
-    fields = ", ".join(f".{k} = {literal(v)}" for k, v in op.fields(ins, outs, node.attrs).items())
-    return _wrap(f"static const mg_{op.params}_params p{i} = {{{fields}}};", 4)
+    fields = op.fields(ins, outs, {**node.attrs, "work": plan.scratch(graph, node)})
+    members = ", ".join(f".{k} = {literal(v)}" for k, v in fields.items())
+    return _wrap(f"static const mg_{op.params}_params p{i} = {{{members}}};", 4)
 
 
 def _stream_header(plan: Plan) -> str:
@@ -253,6 +254,7 @@ def _call(graph: Graph, plan: Plan, c: Mapping[str, str], i: int) -> str:
         return f"{call}    mg_mark({i}); /* {node.layer} */\n"
     op = ops.get(node.op)
     outs = [operand(graph, c, n) for n in node.outs] + ["0"] * (len(op.outs) - len(node.outs))
+    outs += [c.get(node.work, "0")] if op.work else []
     ins = [operand(graph, c, n) for n in node.ins] + ["0"] * (len(op.ins) - len(node.ins))
     about = _describe(graph, node)
     call = f"    mg_node({i}) {op.kernel}({', '.join([*outs, *ins, f'&p{i}'])});"

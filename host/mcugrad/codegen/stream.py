@@ -125,10 +125,12 @@ def _case(graph: Graph, plan: Plan, c: Mapping[str, str], s: Stream, i: int) -> 
     consts = [c[n] for n in node.ins if n not in operands]
     add = node.op == "add"
     sets = f"mg_add_rows(&a, &p{i}, {row}, r);" if add else f"mg_conv_rows(&p, &p{i}, r);"
-    mask = [] if add else ["0"]
-    args = [f"mg_out_row({c[out]}, {row}, r)", *mask, *reads, *consts, "&a" if add else "&p"]
+    op = ops.get(node.op)
+    rest = [] if add else ["0"]
+    rest += [c.get(node.work, "0")] if op.work else []
+    args = [f"mg_out_row({c[out]}, {row}, r)", *rest, *reads, *consts, "&a" if add else "&p"]
     kept = f", {s.windows[out]} rows of {graph.value(out).shape[0]}" if out in s.windows else ""
-    call = f"{ops.get(node.op).kernel}({', '.join(args)});"
+    call = f"{op.kernel}({', '.join(args)});"
     return f"""        case {i - s.first}: /* {node.layer}{kept} */
             {sets}
             {call}

@@ -69,7 +69,7 @@ def _call(graph: Graph, c: Mapping[str, str], t: Tiles, node: Node, i: int) -> C
         return _gradient(graph, c, t, node, i)
     if node.outs and node.outs[0] in t.by_rows:
         return _of_rows(graph, c, t, node, i)
-    kernel, args = ops.get(node.op).kernel, [_at(graph, c, t, n) for n in (*node.outs, *node.ins)]
+    kernel, args = ops.get(node.op).kernel, [_at(graph, c, t, n) for n in (*node.written, *node.ins)]
     if node.op == "clamp_dx":
         args += ["c", str(t.channels)]
     elif node.op in NUMBERED:

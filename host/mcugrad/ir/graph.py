@@ -78,16 +78,25 @@ class Param:
 
 @dataclass(frozen=True)
 class Node:
-    """One operation. `layer` is the name a user knows it by; it repeats in the layer's gradient nodes."""
+    """One operation. `layer` is the name a user knows it by; it repeats in the layer's gradient nodes.
+
+    work: the value that is its scratch memory, whose content means nothing to anyone else; "" without.
+    """
 
     op: str
     layer: str
     outs: tuple[str, ...]
     ins: tuple[str, ...]
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    work: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attrs", MappingProxyType(dict(self.attrs)))
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Its outs, then its scratch."""
+        return (*self.outs, self.work) if self.work else self.outs
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,7 @@ class Graph:
     def with_nodes(self, nodes: Iterable[Node]) -> Graph:
         """The same graph with other nodes; values and params that nothing names any more are dropped."""
         nodes = tuple(nodes)
-        used = {name for n in nodes for name in (*n.ins, *n.outs)} | set(self.outputs.values())
+        used = {name for n in nodes for name in (*n.ins, *n.written)} | set(self.outputs.values())
         used |= {v.name for v in self.inputs}
         return replace(
             self,

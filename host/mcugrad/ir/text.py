@@ -15,7 +15,8 @@ from mcugrad.ir.graph import Array, DType, Graph, Node, Param, Quant, ScaleRef, 
 
 VALUE = re.compile(r"%(?P<name>[^\s:]+):(?P<dtype>\w+)\[(?P<shape>[\d,]*)\](?:<(?P<quant>[^>]*)>)?")
 NODE = re.compile(
-    r'^  (?P<outs>.*?)(?: = )?(?P<op>\w+) "(?P<layer>[^"]*)" \((?P<ins>[^)]*)\) (?P<attrs>\{.*\})$'
+    r'^  (?P<outs>.*?)(?: = )?(?P<op>\w+) "(?P<layer>[^"]*)" \((?P<ins>[^)]*)\) (?P<attrs>\{.*\})'
+    r"(?: work (?P<work>%\S+))?$"
 )
 
 
@@ -51,7 +52,8 @@ def _node(graph: Graph, node: Node) -> str:
     outs = ", ".join(_value(graph.value(n)) for n in node.outs)
     ins = ", ".join(f"%{n}" for n in node.ins)
     attrs = json.dumps({k: encode(v) for k, v in node.attrs.items()})
-    return f'  {outs}{" = " if outs else ""}{node.op} "{node.layer}" ({ins}) {attrs}'
+    work = f" work {_value(graph.value(node.work))}" if node.work else ""
+    return f'  {outs}{" = " if outs else ""}{node.op} "{node.layer}" ({ins}) {attrs}{work}'
 
 
 def encode(v: Any) -> Any:
@@ -87,9 +89,9 @@ def parse_graph(text: str, arrays: Mapping[str, Array]) -> Graph:
             role, target = re.findall(r"output (\S+) = %(\S+)", line)[0]
             outputs[role] = target
         elif word:
-            node, outs = _parse_node(line, number)
+            node, written = _parse_node(line, number)
             nodes.append(node)
-            values |= {v.name: v for v in outs}
+            values |= {v.name: v for v in written}
     return Graph(name, tuple(inputs), params, tuple(nodes), values, outputs)
 
 
@@ -140,4 +142,7 @@ def _parse_node(line: str, number: int) -> tuple[Node, list[Value]]:
     outs = [_parse_value(m.group(), number) for m in VALUE.finditer(found["outs"])]
     ins = tuple(n.strip().lstrip("%") for n in found["ins"].split(",") if n.strip())
     attrs = {k: decode(v) for k, v in json.loads(found["attrs"]).items()}
-    return Node(found["op"], found["layer"], tuple(v.name for v in outs), ins, attrs), outs
+    work = [_parse_value(found["work"], number)] if found["work"] else []
+    names = tuple(v.name for v in outs)
+    node = Node(found["op"], found["layer"], names, ins, attrs, work[0].name if work else "")
+    return node, [*outs, *work]

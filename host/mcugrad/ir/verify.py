@@ -16,26 +16,28 @@ def verify(graph: Graph, signature: Signature | None = None) -> Graph:
     signature(node, ins, outs) checks a node against its op record; None means well typed.
     """
     known = {v.name for v in graph.inputs} | set(graph.params)
+    scratch: set[str] = set()
     for node in graph.nodes:
-        _check_names(graph, node, known)
+        _check_names(node, known, scratch)
         ins, outs = ([graph.value(n) for n in names] for names in (node.ins, node.outs))
         problem = signature(node, ins, outs) if signature else None
         problem = problem or _check_scales(graph, outs)
         if problem:
             raise InternalError(f"{node.op} {node.layer}: {problem}")
         known |= set(node.outs)
+        scratch.add(node.work)
     missing = [f"{role} = {name}" for role, name in graph.outputs.items() if name not in known]
     if missing:
         raise InternalError(f"outputs that nothing computes: {', '.join(missing)}")
     return graph
 
 
-def _check_names(graph: Graph, node: Node, known: set[str]) -> None:
+def _check_names(node: Node, known: set[str], scratch: set[str]) -> None:
     for name in node.ins:
         if name not in known:
             raise InternalError(f"{node.op} {node.layer} reads {name} before it exists")
-    for name in node.outs:
-        if name in known or name in graph.params:
+    for name in node.written:
+        if name in known | scratch:
             raise InternalError(f"{node.op} {node.layer} writes {name}, which exists already")
 
 

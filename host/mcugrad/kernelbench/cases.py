@@ -51,9 +51,16 @@ class Kernel:
         ins, outs = self.operands()
         return self.unit or self.record.macs(ins, outs)
 
+    def scratch(self) -> list[Value]:
+        """What the kernel works in: as much as saves instructions."""
+        if not self.record.work:
+            return []
+        return [Value("work", DType.S32, (self.record.work(self.operands()[0], self.attrs).most,))]
+
     def fields(self) -> dict[str, int | float]:
         ins, outs = self.operands()
-        return self.record.fields(ins, outs, self.attrs)
+        words = sum(v.size for v in self.scratch())
+        return self.record.fields(ins, outs, {**self.attrs, "work": words})
 
 
 def nbytes(v: Value) -> int:

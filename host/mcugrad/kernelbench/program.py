@@ -76,7 +76,7 @@ SECTIONS {{
 
 def _source(kernels: Sequence[Kernel]) -> str:
     includes = "\n".join(f'#include "{h}.h"' for h in HEADERS)
-    sizes = [sum(_room(v) for vs in k.operands() for v in vs) for k in kernels]
+    sizes = [sum(_room(v) for vs in (*k.operands(), k.scratch()) for v in vs) for k in kernels]
     calls = "\n".join(f"    case{i}();" for i in range(len(kernels)))
     functions = "\n".join(_function(i, k) for i, k in enumerate(kernels))
     return f"""{includes}
@@ -106,7 +106,7 @@ def _function(i: int, k: Kernel) -> str:
     """One kernel's call; its operands that are not random are written first."""
     ins, outs = k.operands()
     places, writes, at = [], [], 0
-    for v in (*outs, *ins):
+    for v in (*outs, *k.scratch(), *ins):
         places.append("0" if v.name in k.drop else f"(void *)(memory + {at})")
         if v.name in k.values:
             writes += _writes(v, at, k.values[v.name])

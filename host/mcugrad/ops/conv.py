@@ -9,7 +9,7 @@ import numpy as np
 
 from mcugrad.ir import DType, Node, ScaleRef, Value
 from mcugrad.ir.graph import Array
-from mcugrad.ops import fixed
+from mcugrad.ops import fixed, work
 from mcugrad.ops.op import (
     Attrs,
     Fields,
@@ -115,7 +115,7 @@ def _geometry(x: Sequence[int], y: Sequence[int], kernel: Sequence[int], attrs: 
     names = "in_h in_w in_c out_h out_w out_c kernel_h kernel_w".split()
     fields: Fields = dict(zip(names, (*x, *y, *kernel), strict=True))
     fields |= {"stride": attrs["stride"], "pad": attrs["pad"], "pad_top": attrs["pad"]}
-    return fields | {k: attrs.get(k, 0) for k in ("zero_in", "zero_out", "shift", "offset")}
+    return fields | {k: attrs.get(k, 0) for k in ("zero_in", "zero_out", "shift", "offset", "work")}
 
 
 def _pixels(ins: Sequence[Value], outs: Sequence[Value], attrs: Attrs) -> Fields:
@@ -207,6 +207,7 @@ register(
     **FORWARD,
     shapes=lambda ins, a: _out_shape(ins, a, ins[1].shape[1:3], ins[1].shape[0]),
     ref=conv2d,
+    work=work.conv2d,
     fields=lambda i, o, a: _geometry(i[0].shape, o[0].shape, i[1].shape[1:3], a),
     macs=lambda i, o: o[0].size * i[1].size // i[1].shape[0],
     grad=lambda g, node: _gradient(False, g, node),
@@ -254,6 +255,7 @@ register(
     **WEIGHT,
     shapes=lambda ins, a: ((ins[0].shape[2], *a["kernel"], ins[1].shape[2]),),
     ref=conv2d_dw,
+    work=lambda ins, a: work.conv2d_dw(ins[0], ins[1], a),
     fields=lambda i, o, a: _geometry(i[1].shape, i[0].shape, a["kernel"], a),
     macs=lambda i, o: i[0].shape[0] * i[0].shape[1] * o[0].size,
 )

@@ -159,6 +159,7 @@ register(
     **WEIGHT,
     shapes=lambda ins, a: ((ins[0].shape[2], *a["kernel"], ins[1].shape[2]),),
     ref=conv2d_dw_dynamic,
+    work=get("conv2d_dw").work,
 )
 register(
     "depthwise_conv2d_dw_dynamic",

@@ -1,29 +1,19 @@
 """Weight gradient and update in one node, so that the gradient never exists whole: two references, composed.
 
 Operands have the places that they have in the update, with `da` where that reads the gradient, then what else
-the gradient is made of. `work` is scratch: its content means nothing afterwards.
+the gradient is made of.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
-
-import numpy as np
 
 from mcugrad.ir import Value
 from mcugrad.ir.graph import Array
-from mcugrad.ops import conv, dynamic, update
+from mcugrad.ops import conv, dynamic, update, work
 from mcugrad.ops.op import Attrs, Fields, get, register
-
-WORK = 128  # sums in a block, at most; MG_DW_WORK of kernels/conv_dw_sgd.h
-
-
-def work(w: Sequence[int]) -> tuple[int]:
-    """Shape of the scratch for weights of that shape."""
-    return (min(WORK, prod(w)),)
 
 
 @dataclass(frozen=True)
@@ -40,8 +30,7 @@ class Pair:
     def ref(self, w: Array, rest: Array, da: Array, *others: Array, **attrs: Any) -> tuple[Array, ...]:
         coef, da_scale, lr, x, *active = others
         (dw,) = get(self.gradient).ref(da, x, *active, **attrs)
-        moved = get(self.update).ref(w, rest, dw, coef, da_scale, lr, *active, **attrs)
-        return (np.zeros(work(w.shape), np.int32), *moved)
+        return get(self.update).ref(w, rest, dw, coef, da_scale, lr, *active, **attrs)
 
     def fields(self, ins: Sequence[Value], outs: Sequence[Value], attrs: Attrs) -> Fields:
         w, rest, da, coef, da_scale, lr, x = ins[:7]
@@ -66,13 +55,13 @@ def _register(pair: Pair) -> None:
     ins = f"w:s8 {kept.name}:{kept.dtype.value} da:s16 coef:f32 da_scale:scale lr:f32 x:s8"
     register(
         pair.fused,
-        outs="work:s32",
+        outs="",
         ins=ins + (" active:s32" if has_active else ""),
         inout=" ".join(applied.inout),
-        scratch=("work",),
+        work=work.conv2d_dw_sgd,
         params=f"conv_{applied.params}",
         phase="update",
-        shapes=lambda ins, a: (work(ins[0].shape),),
+        shapes=lambda ins, a: (),
         ref=pair.ref,
         fields=pair.fields,
         macs=pair.macs,

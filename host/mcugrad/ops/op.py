@@ -73,15 +73,25 @@ class Arg:
 
 
 @dataclass(frozen=True)
+class Work:
+    """Words of scratch memory: the least that the kernel's fast way needs, and how many save instructions;
+    both are 0 where it has none."""
+
+    least: int
+    most: int
+
+
+@dataclass(frozen=True)
 class Op:
     """An operation.
 
-    outs, ins: operands in the C order; `inout` names the ins that it writes, `scratch` the outs whose content
-    means nothing once the node has run.
+    outs, ins: operands in the C order; `inout` names the ins that it writes.
+    work(ins, attrs): the scratch memory that the kernel can use. It is aligned to a word and passed after the
+    outs, but never said to be one of them. None: the kernel takes no such operand.
     inplace(ins, attrs): whether the first out may lie on the first operand, which is then lost: so that both
     start, or end, at the same address; "" where it may not.
     shapes(ins, attrs): shapes of the outs. ref(*arrays, **attrs): numpy result, outs then written ins.
-    fields(ins, outs, attrs): content of the C struct named by `params`.
+    fields(ins, outs, attrs): content of the C struct named by `params`; attrs have the words of `work` too.
     macs(ins, outs): multiply-accumulates. grad(g, node): appends the nodes of the gradient.
     """
 
@@ -93,7 +103,7 @@ class Op:
     ref: Callable[..., tuple[Array, ...]]
     fields: Callable[[Sequence[Value], Sequence[Value], Attrs], Fields]
     inout: tuple[str, ...] = ()
-    scratch: tuple[str, ...] = ()
+    work: Callable[[Sequence[Value], Attrs], Work] | None = None
     inplace: Callable[[Sequence[Value], Attrs], Place] = lambda ins, attrs: ""
     phase: str = "forward"
     macs: Callable[[Sequence[Value], Sequence[Value]], int] = lambda ins, outs: 0
@@ -128,12 +138,6 @@ def shared(graph: Graph, node: Node) -> Place:
     """How the node's first out may lie on its first operand; "" where it may not."""
     ins = [graph.value(n) for n in node.ins]
     return get(node.op).inplace(ins, node.attrs) if ins and node.outs else ""
-
-
-def scratch(node: Node) -> set[str]:
-    """Names of the node's outs that are scratch."""
-    op = get(node.op)
-    return {n for n, a in zip(node.outs, op.outs, strict=False) if a.name in op.scratch}
 
 
 def scale_states(graph: Graph) -> set[str]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from mcugrad.ir import Value
 from mcugrad.ir.graph import Array
-from mcugrad.ops import conv
+from mcugrad.ops import conv, work
 from mcugrad.ops.op import Attrs, Fields, get, register
 
 
@@ -27,19 +27,13 @@ def merge(w: Array, part: Array, index: Array, **_: Any) -> tuple[Array]:
 def conv2d_part(
     x: Array, w: Array, b: Array, m: Array, part: Array, index: Array, /, **attrs: Any
 ) -> tuple[Array, ...]:
-    y, mask = conv.conv2d(x, *merge(w, part, index), b, m, **attrs)
-    return y, np.zeros(_row(w.shape), np.int8), mask
+    return conv.conv2d(x, *merge(w, part, index), b, m, **attrs)
 
 
 def conv2d_dx_part(
     da: Array, w: Array, da_scale: Array, dx_scale: Array, part: Array, index: Array, /, **attrs: Any
 ) -> tuple[Array, ...]:
     return conv.conv2d_dx(da, *merge(w, part, index), da_scale, dx_scale, **attrs)
-
-
-def _row(w: Sequence[int]) -> tuple[int]:
-    """Scratch: the weights of two output channels."""
-    return (2 * w[3],)
 
 
 def _fields(whole: str, ins: Sequence[Value], outs: Sequence[Value], attrs: Attrs) -> Fields:
@@ -64,15 +58,11 @@ for _name, _phase in (("merge", "forward"), ("merge_dx", "backward")):
     )
 register(
     "conv2d_part",
-    outs="y:s8 work:s8 mask?:bits",
+    outs="y:s8 mask?:bits",
     ins="x:s8 w:s8 b:s32 m:s32 part:s8 index:s32",
-    scratch=("work",),
+    work=work.conv2d_part,
     params="conv_part",
-    shapes=lambda ins, a: (
-        get("conv2d").shapes(ins[:4], a)[0],
-        _row(ins[1].shape),
-        ins[0].shape[:2] + ins[2].shape,
-    ),
+    shapes=lambda ins, a: get("conv2d").shapes(ins[:4], a),
     ref=conv2d_part,
     fields=lambda i, o, a: _fields("conv2d", i, o, a),
     macs=get("conv2d").macs,

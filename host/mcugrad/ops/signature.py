@@ -28,6 +28,8 @@ def signature(node: Node, ins: Sequence[Value], outs: Sequence[Value]) -> str | 
     for out, shape in zip(outs, op.shapes(ins, node.attrs), strict=False):
         if out.shape != tuple(shape):
             return f"{out.name} has shape {out.shape}, the op makes {tuple(shape)}"
+    if node.work and not op.work:
+        return f"the op takes no scratch, but has {node.work}"
     return _accumulator(node, ins)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mcugrad.ir import Builder, DType, Graph, Node, Value
-from mcugrad.ops.fused import PAIRS, work
+from mcugrad.ir import Builder, Graph, Node
+from mcugrad.ops.fused import PAIRS
 from mcugrad.ops.signature import checked
 
 _FUSED = {(p.gradient, p.update): p.fused for p in PAIRS}
@@ -31,6 +31,5 @@ def fuse(graph: Graph) -> Graph:
 def _append(b: Builder, gradient: Node, update: Node) -> None:
     w, rest, _, *others = update.ins
     da, x, *active = gradient.ins
-    scratch = Value(f"{update.layer}.work", DType.S32, work(b.value(w).shape))
     ins = (w, rest, da, *others[:3], x, *active)
-    b.node(_FUSED[gradient.op, update.op], update.layer, [scratch], ins, **gradient.attrs, **update.attrs)
+    b.node(_FUSED[gradient.op, update.op], update.layer, [], ins, **gradient.attrs, **update.attrs)

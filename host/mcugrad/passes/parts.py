@@ -71,13 +71,8 @@ def _of_part(b: Builder, node: Node) -> Node:
 
 def _reading(b: Builder, node: Node, w: str, channels: str) -> None:
     if _reads_parts(b, node):
-        outs = node.outs
-        if node.op == "conv2d":
-            work = Value(f"{node.layer}.row", DType.S8, (2 * b.value(w).shape[3],))
-            b.values[work.name] = work
-            outs = (outs[0], work.name, *outs[1:])
         ins = (*node.ins, w + PART, channels)
-        b.nodes.append(replace(node, op=f"{node.op}_part", outs=outs, ins=ins))
+        b.nodes.append(replace(node, op=f"{node.op}_part", ins=ins))
         return
     forward = get(node.op).phase == "forward"
     merged = Value(f"{node.layer}.w_{'merged' if forward else 'merged_dx'}", DType.S8, b.value(w).shape)

@@ -44,6 +44,7 @@ class _Arena:
     def __init__(self, graph: Graph, plan: Plan) -> None:
         self.graph, self.offsets, self.windows = graph, plan.offsets, plan.windows
         self.tiled = {name: t for t in plan.tiles for name in t.inside}
+        self.given = {name: 4 * words for name, words in plan.words.items()}
         self.ids = {name: k for k, name in enumerate(plan.offsets)}
         self.owner = np.full(plan.arena_bytes, FREE, np.int64)
 
@@ -52,7 +53,7 @@ class _Arena:
         for name in operands:
             if (self._bytes(name) != self._rows(name)).any():
                 raise InternalError(f"{node.op} {node.layer} reads {name} after it was overwritten")
-        for name in (n for n in node.outs if n in self.ids):
+        for name in (n for n in node.written if n in self.ids):
             self._check_alias(node, name, operands)
             self.write(name)
 
@@ -64,18 +65,26 @@ class _Arena:
             name, row = outs[step.node], made[step.node]
             if row + step.rows > self.graph.value(name).shape[0]:
                 raise InternalError(f"a stream makes more rows of {name} than it has")
+            scratch = order[step.node].work if step.node != FEED else ""
             self._move(name, step)
+            self._use(scratch)
             if step.node != FEED:
                 self._read(order[step.node], step, row)
             size = self._row_bytes(name)
             rows = self._rows(name)[row * size :][: step.rows * size]
             self.owner[self._span(name, step.to, step.rows)] = rows
+            self._use(scratch)
             made[step.node] += step.rows
         for name in (outs[i] for i in made if i != FEED):
             if name not in self.windows and (self._bytes(name) != self._rows(name)).any():
                 raise InternalError(f"{name} is not whole after its stream")
         if stream.feed and made[FEED] != self.graph.value(stream.feed).shape[0]:
             raise InternalError(f"a stream leaves rows of {stream.feed} untaken")
+
+    def _use(self, scratch: str) -> None:
+        """What lay there is lost, be it an operand, before it is read, or the result."""
+        if scratch:
+            self.write(scratch)
 
     def _move(self, name: str, step: Step) -> None:
         """The rows still needed go to the window's start, and the step's own are written over."""
@@ -127,11 +136,12 @@ class _Arena:
         return self.owner[start : start + size]
 
     def _size(self, name: str) -> int:
-        """Bytes of the whole value or, where it is made by tiles, of its part of one."""
+        """Bytes of the whole value, of its part of a tile, or of what it was given."""
         t, value = self.tiled.get(name), self.graph.value(name)
         if t and name in t.by_rows:
             return value.nbytes // value.shape[0] * t.rows
-        return value.nbytes // t.channels * t.width if t and name in t.axes else value.nbytes
+        size = self.given.get(name, value.nbytes)
+        return size // t.channels * t.width if t and name in t.axes else size
 
     def _check_alias(self, node: Node, name: str, operands: Iterable[str]) -> None:
         """An output may lie on an operand only where the op works in place, exactly on its first one."""

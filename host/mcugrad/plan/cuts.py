@@ -55,6 +55,8 @@ class Cuts:
         self.graph, self.order, self.front, self.live = graph, order, front, live
         self.last = {name: i for i, node in enumerate(order) for name in node.ins}
         self.made = {name: i for i, node in enumerate(order) for name in node.outs}
+        works = [graph.value(n.work).nbytes if n.work else 0 for n in order[:front]]
+        self.scratch = dict(enumerate(works)) | {FEED: 0}  # bytes, by node
         self.peaks: dict[Part, int] = {}
         self.known: dict[tuple[Part, tuple[int, ...]], tuple[Stream, int]] = {}
         self.starts = self._starts()
@@ -154,6 +156,9 @@ class Cuts:
                 change[step] -= rows * row - gone
                 change[spans[-1][1] + 1] += rows * row - gone
                 gone = rows * row
+        for k, node in enumerate(step.node for step in s.steps):
+            change[k] += self.scratch[node]
+            change[k + 1] -= self.scratch[node]
         return max(accumulate(change)) + self._passing(part[0], s)
 
     def _passing(self, node: int, s: Stream) -> int:

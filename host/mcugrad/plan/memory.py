@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from mcugrad.ir import Graph, Node, Value
 from mcugrad.ops.op import shared
@@ -48,6 +48,7 @@ class Plan:
     bound: the largest sum of live bytes, below which no placement of this order can go.
     least: the same as CP-SAT proved it; the bound, in whole words, where nobody asked.
     floor: what the nodes behind the frozen front need in every order; 0 where nobody asked.
+    words: of scratch, where a node has more than the least that the graph gives it (plan/scratch.py).
     """
 
     order: Order
@@ -58,6 +59,7 @@ class Plan:
     floor: int = 0
     least: int = 0
     tiles: tuple[Tiles, ...] = ()
+    words: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def offsets(self) -> Mapping[str, int]:
@@ -87,6 +89,10 @@ class Plan:
     def partial(self) -> set[str]:
         """Values that never exist whole."""
         return set(self.windows).union(*(t.inside for t in self.tiles))
+
+    def scratch(self, graph: Graph, node: Node) -> int:
+        """Words of scratch that a node has."""
+        return self.words.get(node.work, graph.value(node.work).size) if node.work else 0
 
     @property
     def streamed(self) -> set[str]:
@@ -208,6 +214,7 @@ class Lifetimes:
         self.graph, self.order, self.timeline = graph, order, timeline
         self.cut = {name: t for t in tiles for name in t.inside}
         self.sums = {t.sums: t for t in tiles}
+        self.scratch: dict[int, str] = {}  # of tiles, by their first node
         self.last = {name: i for i, node in enumerate(order) for name in node.ins}
         self.inside = {i: s for s in streams for i in range(s.first, s.last + 1)}
         self.owner: dict[str, str] = {}
@@ -218,19 +225,24 @@ class Lifetimes:
             if in_arena(self.graph, value.name):
                 self._define(value, 0, None)
         for i, node in enumerate(self.order):
-            for value in (self.graph.value(n) for n in node.outs if in_arena(self.graph, n)):
+            for value in (self.graph.value(n) for n in node.written if in_arena(self.graph, n)):
                 self._define(value, i, node)
         return list(self.made.values())
 
     def _define(self, value: Value, i: int, node: Node | None) -> None:
-        at = self._over(node, value, i) if node else None
-        if node and at is not None:
-            self.owner[value.name] = owner = self.owner[node.ins[0]]
-            self.made[owner] = self.made[owner].joined(self._whole(value, i, node), at)
+        owner, at = self._home(node, value, i) if node else (value.name, 0)
+        self.owner[value.name] = owner
+        if owner == value.name:
+            self.made[owner] = self._alone(value, i, node)
         else:
-            self.owner[value.name] = value.name
-            window = i in self.inside and value.name in self.inside[i].windows
-            self.made[value.name] = self._window(value, i) if window else self._whole(value, i, node)
+            self.made[owner] = self.made[owner].joined(self._whole(value, i, node), at)
+
+    def _home(self, node: Node, value: Value, i: int) -> tuple[str, int]:
+        """Whose buffer holds the value, and where in it. All nodes of tiles work in the same scratch."""
+        if value.name == node.work and value.name in self.cut:
+            return self.scratch.setdefault(self.cut[value.name].first, value.name), 0
+        at = self._over(node, value, i)
+        return (value.name, 0) if at is None else (self.owner[node.ins[0]], at)
 
     def _over(self, node: Node, value: Value, i: int) -> int | None:
         """Where in the buffer of the node's first operand, which dies there, its first output may lie."""
@@ -244,6 +256,18 @@ class Lifetimes:
         at = home.at[home.values.index(source)]
         at += self._bytes(source) - self._bytes(value.name) if place == "end" else 0
         return at if place and value.name == node.outs[0] and at % ALIGN == 0 else None
+
+    def _alone(self, value: Value, i: int, node: Node | None) -> Buffer:
+        if i in self.inside and node and value.name == node.work:
+            return self._scratch(value, i)
+        window = i in self.inside and value.name in self.inside[i].windows
+        return self._window(value, i) if window else self._whole(value, i, node)
+
+    def _scratch(self, value: Value, i: int) -> Buffer:
+        """Of a stream's node: while its steps run."""
+        s = self.inside[i]
+        alive = sum(1 << self._moment(s, k) for k, step in enumerate(s.steps) if step.node == i)
+        return _buffer(value, s.first, s.last, [Span(alive, 0, rounded(value.nbytes))])
 
     def _window(self, value: Value, i: int) -> Buffer:
         s = self.inside[i]

@@ -87,7 +87,7 @@ class _Table:
         self._index = {name: k for k, name in enumerate(n for n in graph.values if in_arena(graph, n))}
         self._bytes = [rounded(graph.value(n).nbytes) for n in self._index]
         self._ins = [self._known(dict.fromkeys(n.ins)) for n in graph.nodes]
-        self._outs = [self._known(n.outs) for n in graph.nodes]
+        self._outs = [self._known(n.written) for n in graph.nodes]
         self._before = [sum(1 << j for j in needs) for needs in dependencies(graph)]
         self._after: list[list[int]] = [[] for _ in graph.nodes]
         for i, needs in enumerate(dependencies(graph)):

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from mcugrad import ops
 from mcugrad.ir import DType, Graph, Node
-from mcugrad.ops.op import scratch
 from mcugrad.plan import arena
 from mcugrad.plan.arena import Buffer
 from mcugrad.plan.front import parted
@@ -56,9 +55,9 @@ def why(graph: Graph, plan: Plan) -> list[Held]:
 
 
 def _held(graph: Graph, plan: Plan, buffer: Buffer, moment: int, frozen: set[str]) -> Held:
-    made = next((n for n in plan.order if buffer.values[0] in n.outs), None)
+    made = next((n for n in plan.order if buffer.values[0] in n.written), None)
     readers = [n for n in plan.order if set(buffer.values) & set(n.ins)]
-    read = readers[-1] if readers else plan.order[buffer.last]
+    read = readers[-1] if readers else made or plan.order[buffer.last]
     if buffer.values[0] in plan.windows:
         kind, hint = "window of a stream", "a smaller input: the window is as wide as the map"
     else:
@@ -74,14 +73,14 @@ def _kind(graph: Graph, buffer: Buffer, made: Node | None, read: Node, frozen: s
         return "input", "take it row by row as it arrives"
     if value.dtype is DType.BITS:
         return "clamp mask", f"train fewer biases: {read.layer}'s is one of them"
+    if made and value.name == made.work:
+        return "scratch", f"fewer channels in {made.layer}"
     if made is None or ops.get(made.op).phase == "forward":
         if later:
             return "saved input", f"a smaller share of {read.layer}, or recompute it"
         if set(buffer.values) <= frozen:
             return "frozen map", f"a smaller input, or a network with fewer channels before {read.layer}"
         return "activation", f"train {read.layer} and those before it not at all, and stream them"
-    if value.name in scratch(made):
-        return "scratch", f"a smaller share of {made.layer}"
     if value.dtype is DType.S32:
         return "weight gradient", f"a smaller share of {made.layer}, or its update tile by tile"
     return "gradient", f"go through {made.layer}'s block by channel tiles, or train fewer layers before it"

@@ -3,6 +3,7 @@ buffer lives just as long, no two meet, and the figures of the plan are what the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -21,6 +22,8 @@ WORD = 4
 def recount(graph: Graph, plan: Plan) -> None:
     """Raise InternalError for a value without a place of its own, a buffer too small, off a word or outside,
     a life that is not the values', two buffers that meet, a bound that is not the largest live set."""
+    if short := [name for name, words in plan.words.items() if words < graph.value(name).size]:
+        raise InternalError(f"{short[0]} is less than its node needs")
     uses = _Uses(graph, plan)
     held = sorted(name for b in plan.buffers for name in b.values)
     if held != sorted(uses.made):
@@ -56,6 +59,7 @@ class _Uses:
         self.used: dict[str, Array] = {}
         self.nodes: dict[str, tuple[int, int]] = {}
         self._maps = {name for s in plan.streams for name in s.spans}
+        self._calls = {plan.order[i].work: n for s in plan.streams for i, n in _steps(s).items()}
         for name in (v.name for v in graph.inputs if self._placed(v.name)):
             self._write(name, 0, len(self._rows(name)), 0, 0)
         for i, s in _parts(plan):
@@ -72,26 +76,34 @@ class _Uses:
         return name not in self.graph.params and (value.size > 1 or not outside)
 
     def _rows(self, name: str) -> range:
-        return range(self.graph.value(name).shape[0] if name in self._maps else 1)
+        """Of a map of a stream; of the scratch of a node of one, its calls."""
+        return range(self.graph.value(name).shape[0] if name in self._maps else self._calls.get(name, 1))
 
     def _node(self, node: Node, i: int) -> None:
         for name in (n for n in node.ins if self._placed(n)):
             self._read(name, 0, len(self._rows(name)), i)
-        for name in (n for n in node.outs if self._placed(n)):
+        for name in (n for n in node.written if self._placed(n)):
             self._write(name, 0, len(self._rows(name)), i, i)
 
     def _stream(self, s: Stream) -> None:
         done = dict.fromkeys((FEED, *range(s.first, s.last + 1)), 0)
+        calls = dict.fromkeys(done, 0)
         if s.feed:
             del self.made[s.feed], self.used[s.feed], self.nodes[s.feed]
         for step in s.steps:
             row = done[step.node]
             if step.node != FEED:
                 self._reads(self.plan.order[step.node], step, row, s.last)
+                self._scratch(self.plan.order[step.node].work, calls[step.node], s)
             name = s.feed if step.node == FEED else self.plan.order[step.node].outs[0]
             self._write(name, row, row + step.rows, s.first, s.first)
             done[step.node] += step.rows
+            calls[step.node] += 1
             self.moments += 1
+
+    def _scratch(self, name: str, call: int, s: Stream) -> None:
+        if name:
+            self._write(name, call, call + 1, s.first, s.last)
 
     def _reads(self, node: Node, step: Step, row: int, last: int) -> None:
         low, high = needed(self.graph, node, row, row + step.rows - 1)
@@ -118,10 +130,10 @@ class _Uses:
         return range(first, max(int(self.used[name].max()) for name in names) + 1)
 
     def held(self, name: str, moment: int) -> tuple[int, int] | None:
-        """First and last byte of the value that it needs at a moment. A window is needed all while it holds a
-        row, another value from the first row that is still to be read on."""
+        """First and last byte of the value that it needs at a moment. A window is needed while it holds a
+        row, a stream's scratch at each call, another value from the first row that is still to be read on."""
         made, used, value = self.made[name], self.used[name], self.graph.value(name)
-        if name in self.plan.windows:
+        if name in self.plan.windows or name in self._calls:
             alive = ((made <= moment) & (moment <= used)).any()
             return (0, _bytes(self.graph, self.plan, name)) if alive else None
         if not made.min() <= moment <= used.max():
@@ -130,6 +142,11 @@ class _Uses:
         if moment == made.min() and name in {t.sums for t in self.plan.tiles}:
             end = WORD * value.size
         return int(np.argmax(used >= moment)) * (value.nbytes // len(used)), end
+
+
+def _steps(s: Stream) -> Counter[int]:
+    """Calls of each of a stream's nodes."""
+    return Counter(step.node for step in s.steps if step.node != FEED)
 
 
 def _parts(plan: Plan) -> Iterator[tuple[int, Stream | None]]:
@@ -173,8 +190,10 @@ def _needs(b: Buffer, moment: int, uses: _Uses) -> list[tuple[int, int]]:
 
 
 def _bytes(graph: Graph, plan: Plan, name: str) -> int:
-    """Of a whole value, of a window's rows, of a tile's channels or of its rows."""
+    """Of a whole value, a window's rows, a tile's channels or its rows, or scratch as it was given."""
     value = graph.value(name)
+    if name in plan.words:
+        return WORD * plan.words[name]
     for t in plan.tiles:
         if name in t.by_rows:
             return t.rows * value.shape[1] * value.shape[2] * value.dtype.numpy.itemsize

@@ -83,7 +83,7 @@ class Block:
     def at(self, order: Order, width: int) -> Tiles:
         """Where the nodes stand in an order that has them one after the other."""
         first = order.index(self.nodes[0])
-        made = {n for node in self.nodes for n in node.outs} - {self.sums}
+        made = {n for node in self.nodes for n in node.written} - {self.sums}
         return Tiles(
             first,
             first + len(self.nodes) - 1,

@@ -43,7 +43,7 @@ def features(graph: Graph, node: Node) -> Array:
     """Multiply-accumulates, elements written, elements read (no params), places written, 1 for the call."""
     op = ops.get(node.op)
     ins, outs = ([graph.value(name) for name in names] for names in (node.ins, node.outs))
-    moved = [v for v in outs if v.name not in ops.op.scratch(node)] or [ins[0]]
+    moved = outs or [ins[0]]
     read = sum(v.size for v in ins if v.name not in graph.params)
     places = moved[0].size // moved[0].shape[-1]
     return np.array([op.macs(ins, outs), moved[0].size, read, places, 1.0])

@@ -162,10 +162,7 @@ class Twin:
         return env
 
     def _attributes(self, node: Node) -> dict[str, Any]:
-        attrs, value = (
-            {**node.attrs, "masked": len(node.outs) > 1 + len(get(node.op).scratch)},
-            self.graph.value,
-        )
+        attrs, value = {**node.attrs, "masked": len(node.outs) > 1}, self.graph.value
         if self._real and node.op in _SCALED:
             before, after = value(node.ins[0]).quant, value(node.outs[0]).quant
             assert isinstance(before, ScaleRef) and isinstance(after, ScaleRef)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mcugrad.ops.fused import PAIRS, Pair, work
+from mcugrad.ops.fused import PAIRS, Pair
 
 FUSED = tuple(pair.fused for pair in PAIRS)
 Function = Callable[..., tuple[Tensor, ...]]
@@ -27,8 +27,7 @@ def _of_parts(table: Mapping[str, Function]) -> dict[str, Function]:
     def conv2d_part(
         x: Tensor, w: Tensor, b: Tensor, m: Tensor, part: Tensor, index: Tensor, /, **attrs: Any
     ) -> tuple[Tensor, ...]:
-        y, *mask = table["conv2d"](x, *merge(w, part, index), b, m, **attrs)
-        return y, w.new_zeros(1, 2 * w.shape[3]), *mask
+        return table["conv2d"](x, *merge(w, part, index), b, m, **attrs)
 
     def conv2d_dx_part(
         da: Tensor, w: Tensor, da_scale: Tensor, dx_scale: Tensor, *trained: Tensor, **attrs: Any
@@ -44,6 +43,6 @@ def _both(table: Mapping[str, Function], pair: Pair) -> Function:
     def both(w: Tensor, rest: Tensor, da: Tensor, *others: Tensor, **attrs: Any) -> tuple[Tensor, ...]:
         coef, da_scale, lr, x, *active = others
         (dw,) = gradient(da, x, *active, **attrs)
-        return w.new_zeros(1, *work(w.shape)), *update(w, rest, dw, coef, da_scale, lr, *active, **attrs)
+        return update(w, rest, dw, coef, da_scale, lr, *active, **attrs)
 
     return both

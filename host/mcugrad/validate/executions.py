@@ -23,7 +23,6 @@ from mcugrad.hostmodel import HostModel
 from mcugrad.ir import Graph, Value
 from mcugrad.ir.graph import Array
 from mcugrad.link.session import Session, early_marks
-from mcugrad.ops.op import scratch
 from mcugrad.pipeline import Compiled
 from mcugrad.prepare import Prepared
 from mcugrad.run import connected
@@ -160,8 +159,8 @@ class Emulated(Board):
 
 
 def seen(graph: Graph) -> list[str]:
-    """Names of all tensors of a step in order: what nodes write, scratch left out, then what is trained."""
-    values = [name for node in graph.nodes for name in node.outs if name not in scratch(node)]
+    """Names of all tensors of a step in order: what nodes write, then what is trained."""
+    values = [name for node in graph.nodes for name in node.outs]
     return [*values, *(name for name, p in graph.params.items() if p.trained)]
 
 
@@ -170,7 +169,7 @@ def placed(compiled: Compiled) -> Iterator[tuple[int, Value, int]]:
     plan, graph = compiled.plan, compiled.graph
     for i, node in enumerate(plan.order):
         for name in node.outs:
-            if name in plan.offsets and name not in plan.partial and name not in scratch(node):
+            if name in plan.offsets and name not in plan.partial:
                 yield i, graph.value(name), plan.offsets[name]
 
 

@@ -15,7 +15,6 @@ from mcugrad.frontend import models
 from mcugrad.hostmodel import HostModel
 from mcugrad.ir import Graph
 from mcugrad.ir.graph import Array
-from mcugrad.ops.op import scratch
 from mcugrad.pipeline import Compiled, compile_model
 from tests.networks import sample, small
 
@@ -43,7 +42,7 @@ def assert_equal_steps(
 
     def snapshot(i: int) -> None:
         node = compiled.plan.order[i]
-        for name in (n for n in node.outs if n in offsets and n not in scratch(node)):
+        for name in (n for n in node.outs if n in offsets):
             v = graph.value(name)
             seen[name] = model.value(v.dtype, v.shape, offsets[name])
 
@@ -58,7 +57,7 @@ def assert_equal_steps(
             assert np.array_equal(value, env[name]), f"step {step}: {name}"
         for name, value in model.state().items():
             assert np.array_equal(value, state[name]), f"step {step}: {name}"
-    made = {n for node in graph.nodes for n in set(node.outs) - scratch(node) if n in offsets}
+    made = {n for node in graph.nodes for n in node.outs if n in offsets}
     assert not every_value or set(seen) >= made
 
 

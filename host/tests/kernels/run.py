@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from mcugrad import ops
 from mcugrad.hostlib import build_library
 from mcugrad.ir import Value
 from mcugrad.ir.graph import Array
-from mcugrad.ops.op import Arg, Op, Place
+from mcugrad.ops.op import Arg, Op, Place, Work
 from mcugrad.paths import KERNELS
 from tests.kernels import shim
 
@@ -56,61 +57,78 @@ def lay_over(out: Operand, first: Operand, place: Place) -> None:
 
 
 class Kernels:
-    """All kernels in one library with the undefined-behaviour sanitizer."""
+    """All kernels in one library with the undefined-behaviour sanitizer.
 
-    def __init__(self, folder: Path, defines: list[str], flags: list[str]) -> None:
-        self.folder = folder
+    scratch: of the range that the record allows, where the kernels' scratch memory is tried, from 0 to 1.
+    """
+
+    def __init__(self, folder: Path, defines: list[str], flags: list[str], scratch: Sequence[float]) -> None:
+        self.folder, self.scratch = folder, scratch
         (folder / "shim.c").write_text(shim.source())
         sources = [*sorted(KERNELS.glob("*.c")), folder / "shim.c"]
         self.lib = build_library(sources, [KERNELS], folder / "kernels.so", defines, flags)
 
     def __call__(
-        self, name: str, *ins: Array, drop: tuple[str, ...] = (), place: Place = "", **attrs: Any
+        self,
+        name: str,
+        *ins: Array,
+        drop: tuple[str, ...] = (),
+        place: Place = "",
+        words: int | None = None,
+        **attrs: Any,
     ) -> list[Array]:
         """Outs, then written ins, of the C kernel; `drop`: optional outs passed as NULL; `place`: how the
-        first out lies on the first in."""
+        first out lies on the first in; `words` of scratch, not the most."""
         op = ops.get(name)
         expected = op.ref(*ins, **attrs)
-        memory = [Operand(e.nbytes, e.itemsize, None) for e in expected[: len(op.outs)]]
-        memory += [Operand(x.nbytes, x.itemsize, x) for x in ins]
+        outs = [Operand(e.nbytes, e.itemsize, None) for e in expected[: len(op.outs)]]
+        given = [Operand(x.nbytes, x.itemsize, x) for x in ins]
+        words = work_of(op, ins, attrs).most if words is None else words
+        work = [Operand(4 * words, 4, None)] if op.work else []
         if place:
-            lay_over(memory[0], memory[len(op.outs)], place)
-        addresses = [m.address for m in memory]
+            lay_over(outs[0], given[0], place)
+        addresses = [0 if a.name in drop else m.address for a, m in zip(op.outs, outs, strict=True)]
+        addresses += [m.address if words else 0 for m in work] + [m.address for m in given]
         addresses += [0] * (len(op.ins) - len(ins))
-        for i, out in enumerate(op.outs):
-            addresses[i] = 0 if out.name in drop else addresses[i]
-        values = field_values(op, ins, attrs)
+        values = field_values(op, ins, attrs, words)
         fields = (ctypes.c_double * len(values))(*values)
         getattr(self.lib, f"shim_{op.kernel}")((ctypes.c_void_p * len(addresses))(*addresses), fields)
-        assert all(m.intact() for m in memory), f"{name} wrote beyond an operand"
-        written = [a.name in op.inout for a in op.ins]
-        results = memory[: len(op.outs)] + [
-            m for m, w in zip(memory[len(op.outs) :], written, strict=False) if w
-        ]
-        return [m.array(e) for m, e in zip(results, expected, strict=True)]
+        assert all(m.intact() for m in (*outs, *work, *given)), f"{name} wrote beyond an operand"
+        written = [m for m, a in zip(given, op.ins, strict=False) if a.name in op.inout]
+        return [m.array(e) for m, e in zip([*outs, *written], expected, strict=True)]
 
     def check(self, name: str, *ins: Array, drop: tuple[str, ...] = (), **attrs: Any) -> None:
         """Every bit of every result equals the record's numpy."""
         op = ops.get(name)
         expected = op.ref(*ins, **attrs)
         values = [_value(a, x.shape) for a, x in zip(op.ins, ins, strict=False)]
-        for place in dict.fromkeys(("", op.inplace(values, attrs))):
-            found = self(name, *ins, drop=drop, place=place, **attrs)
+        work = work_of(op, ins, attrs)
+        sizes = dict.fromkeys(work.least + int(at * (work.most - work.least)) for at in self.scratch)
+        places = dict.fromkeys(("", op.inplace(values, attrs)))
+        for place, words in product(places, sizes):
+            found = self(name, *ins, drop=drop, place=place, words=words, **attrs)
             for e, f, label in zip(expected, found, _labels(op), strict=True):
-                if label not in drop and label not in op.scratch:
-                    e = np.ascontiguousarray(e)
-                    assert e.tobytes() == f.tobytes(), f"{name} {label} {place}: expected\n{e}\nfound\n{f}"
+                if label not in drop:
+                    e, how = np.ascontiguousarray(e), f"{place} with {words} words of scratch"
+                    assert e.tobytes() == f.tobytes(), f"{name} {label} {how}: expected\n{e}\nfound\n{f}"
 
 
 def _value(arg: Arg, shape: tuple[int, ...]) -> Value:
     return Value(arg.name, arg.dtype, shape)
 
 
-def field_values(op: Op, ins: Sequence[Array], attrs: dict[str, Any]) -> list[float]:
+def work_of(op: Op, ins: Sequence[Array], attrs: dict[str, Any]) -> Work:
+    """What the record says of the kernel's scratch."""
+    values = [_value(a, x.shape) for a, x in zip(op.ins, ins, strict=False)]
+    return op.work(values, attrs) if op.work else Work(0, 0)
+
+
+def field_values(op: Op, ins: Sequence[Array], attrs: dict[str, Any], words: int) -> list[float]:
     """Content of the C struct, in the order of its fields."""
     values = [_value(a, x.shape) for a, x in zip(op.ins, ins, strict=False)]
     shapes = op.shapes(values, attrs)
-    fields = op.fields(values, [_value(a, s) for a, s in zip(op.outs, shapes, strict=True)], attrs)
+    outs = [_value(a, s) for a, s in zip(op.outs, shapes, strict=True)]
+    fields = op.fields(values, outs, {**attrs, "work": words})
     order = shim.FIELDS[op.params].split()
     assert set(fields) == set(order), f"the record of {op.name} fills other fields than its struct has"
     return [fields[k] for k in order]

@@ -11,7 +11,7 @@ from mcugrad.ops.op import OPS, Arg, Op
 HEADERS = ["conv", "conv_dw_sgd", "conv_part", "dynamic", "elementwise", "linear", "loss", "pool", "update"]
 FIELDS = {
     "conv": "in_h in_w in_c out_h out_w out_c kernel_h kernel_w stride pad pad_top "
-    "zero_in zero_out shift offset",
+    "zero_in zero_out shift offset work",
     "merge": "rows last trained",
     "clamp": "n c",
     "add": "n m1 m2 c sh",
@@ -39,14 +39,15 @@ def c_type(op: Op, arg: Arg) -> str:
 
 
 def prototype(op: Op) -> str:
-    types = ", ".join([*(c_type(op, a) for a in (*op.outs, *op.ins)), f"const mg_{op.params}_params *"])
-    return f"void {op.kernel}({types});"
+    outs, ins = ([c_type(op, a) for a in args] for args in (op.outs, op.ins))
+    work = ["int32_t *"] if op.work else []
+    return f"void {op.kernel}({', '.join([*outs, *work, *ins])}, const mg_{op.params}_params *);"
 
 
 def shim(op: Op) -> str:
     fields = FIELDS[op.params].split()
     values = ", ".join(f".{f} = (__typeof__(p.{f}))v[{i}]" for i, f in enumerate(fields))
-    args = ", ".join(f"o[{i}]" for i in range(len((*op.outs, *op.ins))))
+    args = ", ".join(f"o[{i}]" for i in range(len((*op.outs, *op.ins)) + bool(op.work)))
     return f"""{prototype(op)}
 void shim_{op.kernel}(void **o, const double *v);
 void shim_{op.kernel}(void **o, const double *v) {{

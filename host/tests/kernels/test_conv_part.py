@@ -48,5 +48,5 @@ def test_masks_are_packed_alike(kernels: Kernels) -> None:
     m = np.full(2, (1 << 31) - 1, np.int32)
     about = {"zero_in": -128, "zero_out": 0, "shift": 0, "stride": 1, "pad": 0}
     ins = (x, big, np.array([0, -129540], np.int32), m, big[..., :2], index)
-    mask = kernels("conv2d_part", *ins, **about)[2]
+    mask = kernels("conv2d_part", *ins, **about)[1]
     assert fixed.unpack_bits(mask, (1, 3, 2)).reshape(-1).tolist() == [False, True] * 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mcugrad.ops.fused import WORK
+from mcugrad.ops.work import BLOCK
 from mcugrad.paths import KERNELS
 from tests.kernels import arrays
 from tests.kernels.run import Kernels
@@ -56,4 +56,4 @@ def test_active_channels(kernels: Kernels, size: Size, co: int, count: int) -> N
 
 
 def test_both_sides_mean_the_same_scratch() -> None:
-    assert f"MG_DW_WORK = {WORK} " in (KERNELS / "conv_dw_sgd.h").read_text()
+    assert f"MG_DW_WORK = {BLOCK} " in (KERNELS / "conv_dw_sgd.h").read_text()

@@ -15,7 +15,7 @@ from mcugrad.ir.graph import Array
 from mcugrad.ops import fixed
 from mcugrad.paths import KERNELS
 from tests.kernels import arrays, shim
-from tests.kernels.run import field_values
+from tests.kernels.run import field_values, work_of
 from tests.kernels.test_conv import MATRICES
 from tests.kernels.test_update import MODES, kept, key
 
@@ -38,19 +38,23 @@ class Program:
         op, k = ops.get(name), f"c{len(self.cases)}"
         expected = op.ref(*ins, **attrs)
         outs = [np.zeros_like(e) for e in expected[: len(op.outs)]]
-        names = [a.name for a in (*op.outs, *op.ins)]
+        scratch = work_of(op, ins, attrs)
+        words = scratch.least if len(self.cases) % 3 == 0 else scratch.most
+        work = [np.zeros(words, np.int32)] if op.work else []
+        names = [*(a.name for a in op.outs), *["work" for _ in work], *(a.name for a in op.ins)]
         given = [
             "0" if name in drop else self._bytes(f"{k}_{i}", a)
-            for i, (name, a) in enumerate(zip(names, [*outs, *ins], strict=True))
+            for i, (name, a) in enumerate(zip(names, [*outs, *work, *ins], strict=True))
         ]
-        written = [a.name in op.inout for a in op.ins]
-        found = given[: len(outs)] + [g for g, w in zip(given[len(outs) :], written, strict=True) if w]
         labels = [a.name for a in op.outs] + [a.name for a in op.ins if a.name in op.inout]
-        kept = [i for i, name in enumerate(labels) if name not in (*drop, *op.scratch)]
+        found = [given[names.index(label)] for label in labels]
+        kept = [i for i, name in enumerate(labels) if name not in drop]
         found, expected = [found[i] for i in kept], tuple(expected[i] for i in kept)
         wanted = [self._bytes(f"{k}_e{i}", np.ascontiguousarray(e)) for i, e in enumerate(expected)]
         self._array("void *", f"{k}_operands", given)
-        self._array("const double ", f"{k}_fields", [float(v).hex() for v in field_values(op, ins, attrs)])
+        self._array(
+            "const double ", f"{k}_fields", [float(v).hex() for v in field_values(op, ins, attrs, words)]
+        )
         self._array("const void *const ", f"{k}_found", found)
         self._array("const void *const ", f"{k}_expected", wanted)
         self._array("const unsigned ", f"{k}_sizes", [str(e.nbytes) for e in expected])

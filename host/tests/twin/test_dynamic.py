@@ -14,7 +14,6 @@ from mcugrad.hostmodel import HostModel
 from mcugrad.ir import Graph
 from mcugrad.ir.graph import Array
 from mcugrad.ops.dynamic import ONE, active_count, packed
-from mcugrad.ops.op import scratch
 from mcugrad.passes.dynamic import WORST
 from mcugrad.pipeline import compile_model, training_graph
 from mcugrad.twin import Twin
@@ -86,7 +85,7 @@ def test_generated_c(scheme: str, tmp_path: Path) -> None:
 
     def snapshot(i: int) -> None:
         node = compiled.plan.order[i]
-        for name in (n for n in node.outs if n in offsets and n not in scratch(node)):
+        for name in (n for n in node.outs if n in offsets):
             v = graph.value(name)
             seen[name] = model.value(v.dtype, v.shape, offsets[name])
 

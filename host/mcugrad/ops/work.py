@@ -1,0 +1,92 @@
+"""Words of scratch memory for kernels that have a fast way; kernels/*.c say what they do with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from mcugrad.ir import Value
+from mcugrad.ops.op import Attrs, Work
+
+NONE = Work(0, 0)
+MATRIX = 768  # words at most for windows and widened weights
+CHANNELS = 8  # at a time at least: whole bytes of a mask
+SUMS = 48  # channels at most whose sums are kept
+TAPS = 288  # of a 1x1 convolution at a time, beside sums
+PART = 128  # input channels at most whose merged weights are widened
+ROWS, ROW_WORDS = 32, 640  # of a 1x1 weight gradient at a time, and what they take with a quad
+BLOCK = 4 * ROWS  # sums of a block of a weight gradient, at most
+PIXELS = 256  # that a 1x1 weight gradient sums
+LONGEST = 192  # products in a row of a window
+
+
+def _either(*ways: Work) -> Work:
+    """Enough for each of them."""
+    return Work(max((w.least for w in ways), default=0), max((w.most for w in ways), default=0))
+
+
+def conv2d(ins: Sequence[Value], attrs: Attrs) -> Work:
+    """conv__matrix.c, with a mask or without."""
+    (h, w, _), (co, kh, kw, ci) = ins[0].shape, ins[1].shape
+    pixels = prod((n + 2 * attrs["pad"] - k) // attrs["stride"] + 1 for n, k in ((h, kh), (w, kw)))
+    taps, one = kh * kw * ci, kh * kw * attrs["stride"] == 1 and attrs["pad"] == 0
+    longest = 108 if taps % 4 else 384 if one else 256
+    whole = taps <= longest and attrs["shift"] == 0
+    rows = kw * ci % 4 == 0 and (kw * ci <= LONGEST or one)
+    if pixels < 4:
+        return NONE
+    ways = [_at_once(pixels, co, taps, one)] if whole else []
+    if rows and not (whole and co % CHANNELS == 0):
+        ways.append(_by_sums(min(TAPS, taps) if one else kw * ci, one, co))
+    return _either(*ways)
+
+
+def _at_once(pixels: int, co: int, taps: int, one: bool) -> Work:
+    """Windows of four pixels, and widened weights where that pays."""
+    pitch = -(-taps // 4) * 4
+    windows = 2 * pitch if one and taps == pitch else 3 * pitch
+    most = _channels(co, 2 * (MATRIX - windows) // pitch)
+    # In eighths of an instruction a product and pixel: windows again, weights once; an eighth is won.
+    dear = not most or 9 * (-(-co // most) - 1) * pixels + 12 * co > pixels * co
+    if taps < pitch:
+        return Work(windows + min(CHANNELS, co) * pitch // 2, windows + most * pitch // 2)
+    return Work(windows, windows if dear else windows + most * pitch // 2)
+
+
+def _channels(co: int, fit: int) -> int:
+    """All, or as many whole bytes of them as fit."""
+    return co if co <= fit else fit // CHANNELS * CHANNELS
+
+
+def _by_sums(taps: int, one: bool, co: int) -> Work:
+    windows = (2 if one else 3) * taps
+    return Work(windows + 4 * min(CHANNELS, co), windows + 4 * min(SUMS, co))
+
+
+def conv2d_part(ins: Sequence[Value], attrs: Attrs) -> Work:
+    """The same with merged weights; two channels' rows, or one where few pixels leave the portable loops."""
+    (h, w, _), (co, _, _, ci) = ins[0].shape, ins[1].shape
+    if h * w < 4:
+        return Work(-(-ci // 4), -(-ci // 4))
+    windows, rows = 2 * ci + -(-ins[5].size // 4), 2 * min(TAPS, ci) + 4 * 2 + ci // 2
+    most = _channels(-(-co // CHANNELS) * CHANNELS, 2 * (MATRIX - 2 * ci) // ci)
+    ways = [Work(windows + CHANNELS * ci // 2, windows + most * ci // 2)] if ci <= PART else []
+    return _either(*ways, *([Work(rows, rows)] if ci > PART or co % CHANNELS else []))
+
+
+def conv2d_dw(da: Value, x: Value, attrs: Attrs, sums: int = 4) -> Work:
+    """conv_dw__1x1.c; any number of output channels, as they may be chosen at run time."""
+    (h, w, ci), kernel = x.shape, attrs["kernel"]
+    if prod(kernel) * attrs["stride"] != 1 or attrs["pad"] != 0 or h * w > PIXELS or da.shape[2] < 2:
+        return NONE
+    padded = -(-h * w // 4) * 4
+    quad, row = 2 * padded, padded // 2 + sums
+    rounds = -(-ci // min(ROWS, 2 * ROW_WORDS // padded - 4))
+    return Work(quad + row, quad + -(-ci // rounds) * row)
+
+
+def conv2d_dw_sgd(ins: Sequence[Value], attrs: Attrs) -> Work:
+    """The same with a block of sums behind it, or just that."""
+    w, _, da, _, _, _, x = ins[:7]
+    block = min(BLOCK, w.size)
+    return _either(Work(block, block), conv2d_dw(da, x, attrs, sums=8))
