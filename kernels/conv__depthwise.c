@@ -7,64 +7,65 @@
 enum { MAX_STRIPS = 32 }; /* of lines, at once */
 
 /* One pixel. */
-static inline void put_pixel(int16_t *to, int32_t plane, const int8_t *x, int32_t zero) {
-    for (int k = 0; k < MG_CHANNELS; k++)
-        to[k * plane] = (int16_t)(x[k] - zero);
+static inline void put_pixel(int16_t *to, int32_t plane, const int8_t *x, uint32_t minus_zero) {
+    const uint32_t x4 = mg_load32(x);
+    const uint32_t x02 = mg_sxtab16(minus_zero, x4), x13 = mg_sxtab16_ror8(minus_zero, x4);
+    to[0] = (int16_t)x02, to[plane] = (int16_t)x13;
+    to[2 * plane] = (int16_t)(x02 >> 16), to[3 * plane] = (int16_t)(x13 >> 16);
 }
 
 /* Pairs of pixels, c bytes apart, up to `end` of the first plane. */
 static inline void put_pairs(int16_t *to, const int16_t *end, int32_t plane, const int8_t *x, int32_t c,
                              uint32_t minus_zero) {
 #if MG_DSP
+#define PUT(r, how, at) "sxtab16 %[" #r "], %[zero], %[" how " \n\t str %[" #r "], [%[to]" at " \n\t"
 #define PAIR                                                                                                 \
     "ldr     %[a], [%[x]]                \n\t"                                                               \
     "ldr     %[b], [%[x], %[c]]          \n\t"                                                               \
     "add     %[x], %[x], %[c], lsl #1    \n\t"                                                               \
-    "sxtab16 %[u], %[zero], %[a]         \n\t"                                                               \
-    "sxtab16 %[v], %[zero], %[b]         \n\t"                                                               \
-    "sxtab16 %[a], %[zero], %[a], ror #8 \n\t"                                                               \
-    "sxtab16 %[b], %[zero], %[b], ror #8 \n\t"                                                               \
-    "pkhtb   %[r], %[v], %[u], asr #16   \n\t"                                                               \
-    "pkhbt   %[u], %[u], %[v], lsl #16   \n\t"                                                               \
-    "str     %[r], [%[to], %[bytes], lsl #1] \n\t"                                                           \
-    "pkhbt   %[v], %[a], %[b], lsl #16   \n\t"                                                               \
-    "pkhtb   %[r], %[b], %[a], asr #16   \n\t"                                                               \
-    "str     %[v], [%[to], %[bytes]]     \n\t"                                                               \
-    "str     %[r], [%[to], %[three]]     \n\t"                                                               \
-    "str     %[u], [%[to]], #4           \n\t"
+    "pkhbt   %[u], %[a], %[b], lsl #16   \n\t"                                                               \
+    "pkhtb   %[v], %[b], %[a], asr #16   \n\t" PUT(a, "u], ror #8", ", %[bytes]]")                           \
+        PUT(b, "v]", ", %[bytes], lsl #1]") PUT(v, "v], ror #8", ", %[three]]") PUT(u, "u]", "], #4")
     int32_t bytes = 2 * plane, three = 6 * plane;
-    uint32_t a, b, u, v, r;
+    uint32_t a, b, u, v;
     if (to < end) /* entered in its middle if the pairs are odd */
         __asm__ volatile(
-            "sub %[r], %[end], %[to] \n\t lsls %[r], %[r], #29 \n\t bmi 2f \n\t"
+            "sub %[a], %[end], %[to] \n\t lsls %[a], %[a], #29 \n\t bmi 2f \n\t"
             "1: \n\t" PAIR "2: \n\t" PAIR "cmp %[to], %[end] \n\t bne 1b"
-            :
-            [x] "+&r"(x), [to] "+&r"(to), [a] "=&r"(a), [b] "=&r"(b), [u] "=&r"(u), [v] "=&r"(v), [r] "=&r"(r)
+            : [x] "+&r"(x), [to] "+&r"(to), [a] "=&r"(a), [b] "=&r"(b), [u] "=&r"(u), [v] "=&r"(v)
             : [c] "r"(c), [zero] "r"(minus_zero), [end] "r"(end), [bytes] "r"(bytes), [three] "r"(three)
             : "cc", "memory");
 #undef PAIR
+#undef PUT
 #else
     for (; to < end; to += 2, x += 2 * c) {
-        const uint32_t a = mg_load32(x), b = mg_load32(x + c);
-        const uint32_t a02 = mg_sxtab16(minus_zero, a), a13 = mg_sxtab16_ror8(minus_zero, a);
-        const uint32_t b02 = mg_sxtab16(minus_zero, b), b13 = mg_sxtab16_ror8(minus_zero, b);
-        mg_store32(to, mg_pkhbt(a02, b02)), mg_store32(to + plane, mg_pkhbt(a13, b13));
-        mg_store32(to + 2 * plane, mg_pkhtb(b02, a02)), mg_store32(to + 3 * plane, mg_pkhtb(b13, a13));
+        const uint32_t a = mg_load32(x), b = mg_load32(x + c), ab01 = mg_pkhbt(a, b), ab23 = mg_pkhtb(b, a);
+        mg_store32(to, mg_sxtab16(minus_zero, ab01));
+        mg_store32(to + plane, mg_sxtab16_ror8(minus_zero, ab01));
+        mg_store32(to + 2 * plane, mg_sxtab16(minus_zero, ab23));
+        mg_store32(to + 3 * plane, mg_sxtab16_ror8(minus_zero, ab23));
     }
 #endif
 }
 
-/* Row v->next; x at column 0 of it. */
-static void fill(mg_planes *v, const int8_t *x, const mg_conv_params *p) {
-    const int32_t c = p->in_c, plane = v->columns;
-    int32_t i = v->first;
-    int16_t *to = mg_row_at(v, v->next);
-    x += (v->from + i) * c;
-    if (i & 1)
-        put_pixel(to + i++, plane, x, p->zero_in), x += c;
-    put_pairs(to + i, to + (v->end & ~1), plane, x, c, mg_both(-p->zero_in));
-    if (v->end & 1 && i < v->end)
-        put_pixel(to + v->end - 1, plane, x + (v->end - 1 - i) * c, p->zero_in);
+/* Rows v->next to end - 1; x at pixel (0, 0) of the map. */
+static __attribute__((noinline)) void fill(mg_planes *v, const int8_t *x, int32_t end,
+                                           const mg_conv_params *p) {
+    const int32_t c = p->in_c, plane = v->columns, line = p->in_w * c, odd = v->first & 1;
+    const int32_t pairs = (v->end - v->first - odd) >> 1, last = v->end - v->first - odd - 2 * pairs;
+    const uint32_t minus_zero = mg_both(-p->zero_in);
+    x += v->next * line + (v->from + v->first) * c;
+    for (; v->next < end; v->next++, x += line) {
+        int16_t *to = mg_row_at(v, v->next) + v->first;
+        const int8_t *at = x;
+        if (!mg_row_inside(v, p->in_h))
+            continue;
+        if (odd)
+            put_pixel(to++, plane, at, minus_zero), at += c;
+        put_pairs(to, to + 2 * pairs, plane, at, c, minus_zero);
+        if (last)
+            put_pixel(to + 2 * pairs, plane, at + 2 * pairs * c, minus_zero);
+    }
 }
 
 typedef int32_t lines_function(const mg_lines *s);
@@ -91,17 +92,26 @@ static void put_bits(uint8_t *mask, int32_t i, const uint32_t *bits, int32_t row
     for (; rows > 0; rows--, i += (p->out_w - n) * c)
         for (int32_t left = n; left > 0; left -= MG_RUN) {
             uint32_t four = *bits++;
-            if (c % 8 == 0) { /* all in the same half of a byte */
-                uint8_t *to = mask + (i >> 3);
-                const uint32_t half = i & 4 ? 0xF0 : 0x0F;
-                four <<= i & 4;
-                for (int32_t k = mg_min(left, MG_RUN); k > 0; k--, i += c, to += c >> 3, four >>= 8)
-                    *to = (uint8_t)(*to | (four & half));
-            } else {
 #pragma GCC unroll 1
-                for (int32_t k = mg_min(left, MG_RUN); k > 0; k--, i += c, four >>= 8)
-                    mg_put_bits(mask, i, four & 15);
-            }
+            for (int32_t k = mg_min(left, MG_RUN); k > 0; k--, i += c, four >>= 8)
+                mg_put_bits(mask, i, four & 15);
+        }
+}
+
+/* The same where pixels are whole bytes, of which the first four channels write all. */
+static void put_halves(uint8_t *mask, int32_t i, const uint32_t *bits, int32_t rows, int32_t n,
+                       const mg_conv_params *p) {
+    const uint32_t shift = i & 4, keep = shift ? 15 : 0;
+    const int32_t apart = p->out_c >> 3, beyond = (p->out_w - n) * apart;
+    uint8_t *to = mask + (i >> 3);
+    if (!beyond && n % MG_RUN == 0)
+        n *= rows, rows = 1;
+    for (; rows > 0; rows--, to += beyond)
+        for (int32_t left = n; left > 0; left -= MG_RUN) {
+            uint32_t four = (*bits++ & 0x0F0F0F0F) << shift;
+#pragma GCC unroll 4
+            for (int32_t k = 0; k < MG_RUN && k < left; k++, to += apart, four >>= 8)
+                *to = (uint8_t)((*to & keep) | four);
         }
 }
 
@@ -121,7 +131,9 @@ static void block(int8_t *y, uint8_t *mask, int32_t i, mg_lines *s, int32_t n, c
 #pragma GCC unroll 1
         for (int k = 0; k < MG_CHANNELS; k++)
             y[i + (j / n * p->out_w + j % n) * c + k] = some[k][j / n][j % n];
-    if (mask)
+    if (mask && c % 8 == 0)
+        put_halves(mask, i, bits, s->count, n, p);
+    else if (mask)
         put_bits(mask, i, bits, s->count, n, p);
 }
 
@@ -135,9 +147,7 @@ static void group(int8_t *y, uint8_t *mask, const int8_t *x, mg_planes *v, mg_li
     for (int32_t first = 0, end; first < p->out_h; first = end) {
         const int32_t at = first * p->stride - p->pad_top;
         mg_planes_from(v, at);
-        for (; v->next < mg_min(v->base + v->capacity, v->bottom); v->next++)
-            if (mg_row_inside(v, p->in_h))
-                fill(v, x + v->next * p->in_w * p->in_c, p);
+        fill(v, x, mg_min(v->base + v->capacity, v->bottom), p);
         end = v->next == v->bottom ? p->out_h : (v->next + p->pad_top - p->kernel_h) / p->stride + 1;
         end = mg_min(end, first + most);
         if (s->count != p->out_h)
@@ -152,12 +162,15 @@ static void group(int8_t *y, uint8_t *mask, const int8_t *x, mg_planes *v, mg_li
     }
 }
 
-MG_SMALL void number_taps(mg_planes *v, const mg_conv_params *p) {
-    const int32_t kernel = p->kernel_w, words = mg_tap_words(kernel, p->stride);
-    v->words = kernel * words;
-    for (int32_t i = 0; i < v->words; i++) {
-        const int32_t tap = i / words * kernel + mg_first_tap(i % words, kernel, p->stride);
-        v->pairs[i][0] = (uint8_t)tap, v->pairs[i][1] = (uint8_t)(tap + 1);
+/* The taps of four channels. */
+static void widen(mg_planes *v, const int8_t *w, const mg_conv_params *p) {
+    const int32_t kernel = p->kernel_w, stride = p->stride, c = p->in_c;
+    uint32_t *to = v->taps[0];
+    for (int32_t y = 0; y < kernel; y++, w += kernel * c) {
+        const int8_t *const last = w + (kernel - 2) * c;
+        for (const int8_t *at = w; at < last; at += stride * c)
+            mg_put_taps(to++, mg_load32(at), mg_load32(at + c));
+        mg_put_taps(to++, mg_load32(last), mg_load32(last + c));
     }
 }
 
@@ -170,8 +183,8 @@ void mg_depthwise_conv2d_s8__4(int8_t *y, uint8_t *mask, const int8_t *x, const 
     const int three = p->kernel_h == 3;
     const int32_t top = three ? -p->pad_top : 0,
                   bottom = three ? (p->out_h - 1) * p->stride + 3 + top : p->in_h;
-    number_taps(&v, p);
-    mg_clear_bits(mask, p->out_h * p->out_w * p->out_c);
+    if (p->out_c % 8)
+        mg_clear_bits(mask, p->out_h * p->out_w * p->out_c);
     for (int32_t ox = 0; ox < p->out_w; ox += widest) {
         const int32_t n = mg_min(p->out_w - ox, widest), whole = (n + MG_RUN - 1) & ~(MG_RUN - 1);
         mg_planes_at(&v, (whole - 1) * p->stride + p->kernel_w, ox * p->stride - p->pad, p->in_w, top,
@@ -180,7 +193,7 @@ void mg_depthwise_conv2d_s8__4(int8_t *y, uint8_t *mask, const int8_t *x, const 
         s.down = p->stride;
         for (int32_t c = 0; c < p->out_c; c += MG_CHANNELS) {
             s.bias = b + c, s.mult = m + c;
-            mg_widen_taps(&v, w + c, p->in_c);
+            widen(&v, w + c, p);
             group(y, mask, x + c, &v, &s, ox * p->out_c + c, n, p);
         }
     }

@@ -50,13 +50,15 @@ void mg_sum_dx_s16(int16_t *dx, const int16_t *a, const int16_t *b, const mg_sca
 }
 
 void mg_gather_s8(int8_t *y, const int8_t *x, const int32_t *index, const mg_gather_params *p) {
-    for (int32_t i = 0; i < p->n; i++, x += p->c, y += p->k)
-        for (int32_t j = 0; j < p->k; j++)
+    const mg_gather_params q = *p;
+    for (int32_t i = 0; i < q.n; i++, x += q.c, y += q.k)
+        for (int32_t j = 0; j < q.k; j++)
             y[j] = x[index[j]];
 }
 
 void mg_gather_dx_s16(int16_t *y, const int16_t *x, const int32_t *index, const mg_gather_params *p) {
-    for (int32_t i = 0; i < p->n; i++, x += p->c, y += p->k)
-        for (int32_t j = 0; j < p->k; j++)
+    const mg_gather_params q = *p;
+    for (int32_t i = 0; i < q.n; i++, x += q.c, y += q.k)
+        for (int32_t j = 0; j < q.k; j++)
             y[j] = x[index[j]];
 }

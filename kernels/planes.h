@@ -8,7 +8,7 @@
 #include "runs.h"
 
 /* Stack: 2.8 KB. 3 x 66 pixels fit, or 7 x 38. */
-enum { MG_CHANNELS = 4, MG_PLANES = 1064, MG_TAPS = 7 * 6, MG_LINES = 8 };
+enum { MG_CHANNELS = 4, MG_PLANES = 1064, MG_TAPS = 7 * 6, MG_LINES = 8, MG_PARTS = 7 };
 
 /* Rows base to next - 1 of the map, each `columns` (even) of four planes, as many as `capacity`; columns
  * first to end - 1 lie inside the map, where column 0 is `from`, and rows top (0, or less if some above the
@@ -67,6 +67,13 @@ static inline void mg_planes_from(mg_planes *v, int32_t first) {
     }
 }
 
+/* Two taps of four channels as a word of each. */
+static inline void mg_put_taps(uint32_t *to, uint32_t a, uint32_t b) {
+    const uint32_t a02 = mg_sxtb16(a), a13 = mg_sxtb16_ror8(a), b02 = mg_sxtb16(b), b13 = mg_sxtb16_ror8(b);
+    to[0] = mg_pkhbt(a02, b02), to[MG_TAPS] = mg_pkhbt(a13, b13);
+    to[2 * MG_TAPS] = mg_pkhtb(b02, a02), to[3 * MG_TAPS] = mg_pkhtb(b13, a13);
+}
+
 /* The taps of four channels; w: [tap][channel], c channels. */
 static inline void mg_widen_taps(mg_planes *v, const int8_t *w, int32_t c) {
     uint32_t *to = v->taps[0];
@@ -74,10 +81,7 @@ static inline void mg_widen_taps(mg_planes *v, const int8_t *w, int32_t c) {
     for (const uint8_t *pair = v->pairs[0]; to < end; to++, pair += 2) {
         const uint32_t a = pair[0] == MG_NO_TAP ? 0 : mg_load32(w + pair[0] * c);
         const uint32_t b = pair[1] == MG_NO_TAP ? 0 : mg_load32(w + pair[1] * c);
-        const uint32_t a02 = mg_sxtb16(a), a13 = mg_sxtb16_ror8(a), b02 = mg_sxtb16(b),
-                       b13 = mg_sxtb16_ror8(b);
-        to[0] = mg_pkhbt(a02, b02), to[MG_TAPS] = mg_pkhbt(a13, b13);
-        to[2 * MG_TAPS] = mg_pkhtb(b02, a02), to[3 * MG_TAPS] = mg_pkhtb(b13, a13);
+        mg_put_taps(to, a, b);
     }
 }
 
@@ -85,7 +89,7 @@ static inline void mg_widen_taps(mg_planes *v, const int8_t *w, int32_t c) {
  * first channel's outputs, `step` bytes before the next one's; beyond: bytes from behind a line's outputs to
  * the next line's; down: rows from a line to the next; bits: or NULL; zero: see mg_run. */
 typedef struct {
-    mg_line lines[MG_LINES];
+    mg_line lines[MG_PARTS];
     int32_t parts, count, runs, pitch, plane, down, apart, step, beyond, zero;
     const int16_t *x;
     const uint32_t *taps;
