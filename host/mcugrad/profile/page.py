@@ -40,7 +40,7 @@ def page(profile: Profile, before: Profile | None = None) -> str:
 
 def _colours(rows: Sequence[Row]) -> dict[str, str]:
     """A colour for each of the dearest operations."""
-    dearest = [t.name for t in totals(rows, "op") if t.name != "stream"]
+    dearest = [t.name for t in totals(rows, "op") if t.name not in ("stream", "tiles")]
     return dict(zip(dearest, _PALETTE, strict=False))
 
 

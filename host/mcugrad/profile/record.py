@@ -14,7 +14,7 @@ from mcugrad.errors import UserError
 
 @dataclass(frozen=True)
 class Row:
-    """A node, or what is left of a stream (node None). calls: how often its kernel ran, 1 unless by rows."""
+    """A node, or what is left of a stream or tiles (node None). calls: how often its kernel ran."""
 
     node: int | None
     layer: str
@@ -75,10 +75,10 @@ class Profile:
 
     @property
     def rows(self) -> list[Row]:
-        """Nodes in order; after the last of a stream, what is left of it."""
+        """Nodes in order; after the last of a stream or tiles, what is left of them."""
         rows = [_node(i, n) for i, n in enumerate(self.figures["nodes"])]
-        for s in reversed(self.figures["streams"]):
-            rows.insert(s["last"] + 1, _rest(s))
+        for p in sorted(self.figures["parts"], key=lambda p: -int(p["first"])):
+            rows.insert(p["last"] + 1, _rest(p))
         return rows
 
     @property
@@ -106,7 +106,7 @@ def read(path: Path, name: str) -> Profile:
     except (OSError, ValueError) as error:
         raise UserError(f"not a readable profile ({error})", str(path), fix) from None
     found = content.get(name.split(" on ")[0], content) if isinstance(content, dict) else {}
-    if not {"nodes", "streams", "instructions", "macs", "cycles_estimated"} <= {*found}:
+    if not {"nodes", "parts", "instructions", "macs", "cycles_estimated"} <= {*found}:
         raise UserError(f"no profile of {name} in it", str(path), fix)
     return Profile(str(found.get("name", name)), found)
 
@@ -145,7 +145,7 @@ def _node(i: int, n: Mapping[str, Any]) -> Row:
     return Row(i, n["layer"], n["op"], kind, n["phase"], n["shape"], int(n["macs"]), *cost)
 
 
-def _rest(s: Mapping[str, Any]) -> Row:
-    name, reach = f"stream {s['stream']}", f"moving rows, nodes {s['first']} to {s['last']}"
-    cost = int(s["instructions"]), int(s["cycles_estimated"]), 1
-    return Row(None, name, "stream", "stream", s["phase"], reach, 0, *cost)
+def _rest(p: Mapping[str, Any]) -> Row:
+    kind, reach = p["name"].split()[0], f"around nodes {p['first']} to {p['last']}"
+    cost = int(p["instructions"]), int(p["cycles_estimated"]), 1
+    return Row(None, p["name"], kind, kind, p["phase"], reach, 0, *cost)

@@ -17,7 +17,7 @@ from mcugrad.errors import UserError
 from mcugrad.pipeline import compile_model
 from mcugrad.profile.page import page
 from mcugrad.profile.record import Profile, changes, read, totals
-from tests.networks import wide_front
+from tests.networks import Net
 
 pytest.importorskip("unicorn")
 pytest.importorskip("sklearn")
@@ -26,11 +26,13 @@ BOARD = "nucleo_f746zg"
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Profile:
-    """A small network that runs by rows and trains, counted on the emulated board."""
-    compiled = compile_model(wide_front(), "2 9:1", boards.load(BOARD))
-    assert compiled.plan.streams
+    """A small network, begun by rows and trained by channel tiles, counted on the emulated board."""
+    net = Net((48, 48, 3), 4).conv("conv0", 8, 3, 2).block("b0", 16, 8, 3).block("b1", 24, 8, 5, 2)
+    forward = net.block("b2", 32, 12, 3, 2).block("b3", 64, 12, 3).head(4)
+    compiled = compile_model(forward, "4 10:1", boards.load(BOARD))
+    assert compiled.plan.streams and compiled.plan.tiles
     figures = measure_compiled(compiled, BOARD, tmp_path_factory.mktemp("profile"))
-    return Profile(f"wide 2 9:1 on {BOARD}", figures)
+    return Profile(f"small 4 10:1 on {BOARD}", figures)
 
 
 def other(profile: Profile, **factors: float) -> Profile:
@@ -48,10 +50,11 @@ def test_every_instruction_has_a_row(small: Profile) -> None:
     assert [r.node for r in rows if r.node is not None] == list(range(len(small.figures["nodes"])))
     for r in rows:
         assert r.instructions > 0 and r.cycles > 0 and r.calls > 0, r.layer
-        assert r.op == "stream" or r.kind.startswith(r.op)
-    streamed = [r for r in rows if r.calls > 1]
-    assert {"conv2d", "depthwise_conv2d"} <= {r.op for r in streamed}
-    assert all(0.5 < r.each < 20 for r in streamed if r.each is not None)
+        assert r.node is None or r.kind.startswith(r.op)
+    assert {"stream", "tiles"} == {r.op for r in rows if r.node is None}
+    parted = [r for r in rows if r.calls > 1]
+    assert {"conv2d", "depthwise_conv2d_dx", "clamp_dx", "sgd_bias"} <= {r.op for r in parted}
+    assert all(0.5 < r.each < 20 for r in parted if r.each is not None)
 
 
 def test_totals_add_up(small: Profile) -> None:
@@ -89,7 +92,7 @@ def test_the_page_loads_nothing_from_elsewhere(small: Profile) -> None:
 def test_files_of_profile_and_bench_are_read(small: Profile, tmp_path: Path) -> None:
     one, many, bad = (tmp_path / name for name in ("one.json", "many.json", "bad.json"))
     one.write_text(small.text())
-    many.write_text(json.dumps({"wide 2 9:1": small.figures, "x": {}}))
+    many.write_text(json.dumps({"small 4 10:1": small.figures, "x": {}}))
     assert read(one, "any").rows == read(many, small.name).rows == small.rows
     assert read(one, "any").name == small.name
     for text in ("", "[]", "{}", json.dumps({"nodes": []})):
