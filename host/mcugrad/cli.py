@@ -29,7 +29,7 @@ from mcugrad import bench as benchmark
 from mcugrad import modes as training_modes
 from mcugrad.config import Job
 from mcugrad.doctor import examine
-from mcugrad.errors import InternalError, McugradError, UsageError, UserError
+from mcugrad.errors import InternalError, McugradError, UserError
 from mcugrad.frontend import models
 from mcugrad.options import (
     AsJson,
@@ -39,6 +39,7 @@ from mcugrad.options import (
     Data,
     Epochs,
     HeldOut,
+    Html,
     Model,
     Out,
     Port,
@@ -53,7 +54,8 @@ from mcugrad.options import (
 from mcugrad.pipeline import Compiled
 from mcugrad.plan.fit import fit
 from mcugrad.plan.report import describe
-from mcugrad.report import memory
+from mcugrad.profile import profile
+from mcugrad.report import memory, save
 from mcugrad.search import commands
 from mcugrad.sources import of_job
 from mcugrad.study.command import reproduce
@@ -140,7 +142,7 @@ def plan(
     board: BoardId = None,
     update: UpdateMode = None,
     config_file: ConfigFile = None,
-    html: Annotated[Path | None, typer.Option(help="Write the memory report as a page.")] = None,
+    html: Html = None,
     limit: Annotated[
         str | None, typer.Option("--budget", help="Which schemes fit, as 96KB; 6: not this.")
     ] = None,
@@ -154,7 +156,8 @@ def plan(
     asked = budget.planned(forward, job.model.scheme, target, **choices)
     sys.stdout.write(describe(asked.graph, asked.plan, asked.fit))
     if html:
-        _write(html, memory.page(asked.graph, asked.plan, asked.fit, job.model.scheme, target.name))
+        page = memory.page(asked.graph, asked.plan, asked.fit, job.model.scheme, target.name)
+        sys.stdout.write(f"{save(page, html)}\n")
     if limit:
         found = budget.survey(forward, asked, target, **choices)
         Console().print(budget.table(found, asked.scheme, most))
@@ -253,18 +256,8 @@ def doctor(port: Annotated[str | None, typer.Option("--port", "-p", help="This b
 
 
 AFTER = (recorded.report, recorded.export, recorded.replay, validate)
-for command in (*AFTER, reproduce, commands.contribute, commands.search, commands.compare):
+for command in (*AFTER, profile, reproduce, commands.contribute, commands.search, commands.compare):
     app.command()(command)
-
-
-def _write(path: Path, page: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page)
-    except OSError as error:
-        fix = "name a file that you may write"
-        raise UsageError(f"cannot write the page ({error})", f"--html {path}", fix) from None
-    sys.stdout.write(f"{path}\n")
 
 
 def _job(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mcugrad import baselines, bench
+from mcugrad import baselines, bench, ops
 from mcugrad.bench import Case
-from mcugrad.bench.streams import attributed
+from mcugrad.bench.parts import attributed
 from mcugrad.errors import InternalError
 from mcugrad.passes.schemes import INFERENCE
 from mcugrad.pipeline import lowered, uncalibrated
@@ -25,7 +25,7 @@ def test_no_figure_rises(case: Case, tmp_path: Path) -> None:
         pytest.skip(f"{case.model} is not here: set MCUGRAD_DATA")
     figures = bench.measure(case, BOARD, tmp_path)
     assert not bench.rises({case.key: figures})
-    nodes = sum(n["instructions"] for n in (*figures["nodes"], *figures["streams"]))
+    nodes = sum(n["instructions"] for n in (*figures["nodes"], *figures["parts"]))
     total = figures["instructions"]["total"]
     assert abs(total - nodes) < 200  # the call and the return
 
@@ -36,16 +36,16 @@ def test_what_a_stream_costs_goes_to_its_nodes() -> None:
     placed = plan(graph)
     (fed,) = placed.streams
     steps = [step.node for step in fed.steps if step.node != FEED]
-    calls = []
+    calls, kernel = [], [ops.get(node.op).kernel for node in placed.order]
     for at, i in enumerate(steps):
-        calls.append({"at": 1000 * at + 1, "instructions": 1, "cycles": 1, "symbol": "nested"})
-        calls.append({"at": 1000 * at, "instructions": 100 + i, "cycles": 10 + i, "symbol": "kernel"})
+        calls.append({"at": 1000 * at + 1, "instructions": 1, "cycles": 1, "symbol": kernel[i]})
+        calls.append({"at": 1000 * at, "instructions": 100 + i, "cycles": 10 + i, "symbol": kernel[i]})
     end = 1000 * len(steps)
-    calls.append({"at": end + 1, "instructions": 5, "cycles": 5, "symbol": "after"})
+    calls.append({"at": end + 1, "instructions": 5, "cycles": 5, "symbol": kernel[0]})
     marks = [(end, end)] * (len(placed.order) + 1)
     nodes = [{"phase": "forward", "instructions": 0, "cycles_estimated": 0} for _ in placed.order]
     nodes[0] |= {"instructions": 10**6, "cycles_estimated": 10**5}
-    found, (rest,) = attributed(placed, nodes, marks, calls)
+    found, (rest,) = attributed(graph, placed, nodes, marks, calls)
     for i in range(fed.first, fed.last + 1):
         assert found[i]["calls"] == steps.count(i)
         assert found[i]["instructions"] == steps.count(i) * (100 + i)
@@ -53,7 +53,7 @@ def test_what_a_stream_costs_goes_to_its_nodes() -> None:
     assert rest["instructions"] == 10**6 - sum(100 + i for i in steps)
     assert found[fed.last + 1 :] == nodes[fed.last + 1 :]
     with pytest.raises(InternalError, match="calls"):
-        attributed(placed, nodes, marks, calls[2:])
+        attributed(graph, placed, nodes, marks, calls[2:])
 
 
 def test_a_rise_is_found() -> None:

@@ -23,7 +23,7 @@ FLOORS = [
     {"train", "view", "custom", "doctor", "budget"},
     {"prepare", "twin", "tui"},
     {"run", "bench", "kernelbench", "study"},
-    {"modes", "search", "validate", "dashboard", "recorded"},
+    {"modes", "search", "validate", "dashboard", "recorded", "profile"},
     {"cli"},
     {"__main__"},
 ]

@@ -11,7 +11,7 @@ import numpy as np
 
 from mcugrad import boards, pipeline
 from mcugrad.bench.cases import Case
-from mcugrad.bench.streams import attributed, kernels
+from mcugrad.bench.parts import attributed, functions
 from mcugrad.build import build, size
 from mcugrad.codegen.c import emit, write
 from mcugrad.errors import InternalError
@@ -53,15 +53,15 @@ def measure_compiled(compiled: Compiled, board: str, folder: Path) -> dict[str, 
     space = size(elf, target)
     ram = {"static": space.static, "arena": space.arena, "stack": counted["stack"]}
     nodes = _nodes(compiled, counted["marks"])
-    nodes, rests = attributed(compiled.plan, nodes, counted["marks"], counted["calls"])
+    nodes, rests = attributed(compiled.graph, compiled.plan, nodes, counted["marks"], counted["calls"])
     return {
-        "instructions": _by_phase(nodes, "instructions", counted["total"]),
+        "instructions": _by_phase([*nodes, *rests], "instructions", counted["total"]),
         "cycles_estimated": counted["cycles"],
         "macs": _by_phase(nodes, "macs", sum(n["macs"] for n in nodes)),
         "ram": ram | {"total": sum(ram.values())},
         "flash": space.flash,
         "nodes": nodes,
-        "streams": rests,
+        "parts": rests,
         "speed": {"emulated_mips": counted["mips"]},
     }
 
@@ -82,8 +82,8 @@ def _step(compiled: Compiled, board: str, elf: Path) -> dict[str, Any]:
     try:
         sample = noise(tuple(manifest["input"]["shape"])).tobytes()
         label, trains = 3 % manifest["classes"], manifest["forward_nodes"] < len(manifest["nodes"])
-        for kernel in kernels(compiled.plan):
-            session.control({"cmd": "watch", "symbol": kernel})
+        for name in functions(compiled.graph, compiled.plan):
+            session.control({"cmd": "watch", "symbol": name})
         result = session.train(1, sample, label, 0.001) if trains else session.evaluate(sample, label)
         counters = session.control({"cmd": "counters"})
         marks = session.emulated_marks(manifest["feeds"])

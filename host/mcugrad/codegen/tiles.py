@@ -40,11 +40,22 @@ static void tiles{k}(float lr) {{
 
 def _rows(graph: Graph, plan: Plan, t: Tiles, calls: list[Call]) -> str:
     """The loop over the rows of the projection's operand."""
-    height = graph.value(plan.order[t.first].outs[0]).shape[0]
     body = "".join(f"            {call.body}\n" for call in calls)
-    return f"""        for (int32_t row = 0; row < {height}; row += {t.rows}) {{
+    return f"""        for (int32_t row = 0; row < {_height(graph, plan, t)}; row += {t.rows}) {{
 {body}        }}
 """
+
+
+def _height(graph: Graph, plan: Plan, t: Tiles) -> int:
+    """Rows of the projection's operand."""
+    return graph.value(plan.order[t.first].outs[0]).shape[0]
+
+
+def sequence(graph: Graph, plan: Plan, t: Tiles) -> list[int]:
+    """The node of each call, in order."""
+    rows = _height(graph, plan, t) // t.rows if t.head else 0
+    head, rest = range(t.first, t.first + t.head), range(t.first + t.head, t.last + 1)
+    return [*[*head] * rows, *rest] * (t.channels // t.width)
 
 
 def of_tile(graph: Graph, t: Tiles, i: int, name: str) -> Value:
@@ -58,6 +69,14 @@ def of_tile(graph: Graph, t: Tiles, i: int, name: str) -> Value:
     return replace(value, shape=tuple(shape))
 
 
+def function(t: Tiles, node: Node) -> str:
+    """The name of the C function that a node is in a tile."""
+    kernel = ops.get(node.op).kernel
+    if node.outs and node.outs[0] == t.sums:
+        return f"mg_{node.op}_sums_s32"
+    return _tile(kernel) if node.op in (PROJECT, DEPTHWISE, "clamp_dx", *NUMBERED) else kernel
+
+
 def _around(calls: list[Call]) -> tuple[list[str], list[str]]:
     return [call.begin for call in calls], [call.end for call in calls]
 
@@ -69,14 +88,12 @@ def _call(graph: Graph, c: Mapping[str, str], t: Tiles, node: Node, i: int) -> C
         return _gradient(graph, c, t, node, i)
     if node.outs and node.outs[0] in t.by_rows:
         return _of_rows(graph, c, t, node, i)
-    kernel, args = ops.get(node.op).kernel, [_at(graph, c, t, n) for n in (*node.written, *node.ins)]
+    args = [_at(graph, c, t, n) for n in (*node.written, *node.ins)]
     if node.op == "clamp_dx":
         args += ["c", str(t.channels)]
     elif node.op in NUMBERED:
         args += ["c"]
-    else:
-        return Call(f"{kernel}({', '.join(args)}, &p{i});")
-    return Call(f"{_tile(kernel)}({', '.join(args)}, &p{i});")
+    return Call(f"{function(t, node)}({', '.join(args)}, &p{i});")
 
 
 def _of_rows(graph: Graph, c: Mapping[str, str], t: Tiles, node: Node, i: int) -> Call:
@@ -85,10 +102,9 @@ def _of_rows(graph: Graph, c: Mapping[str, str], t: Tiles, node: Node, i: int) -
     _, width, channels = graph.value(node.outs[0]).shape
     at = f"row * {width * channels}"
     args = [out, source if node.ins[0] in t.by_rows else f"{source} + {at}", *others]
-    kernel = ops.get(node.op).kernel
     if node.op == "clamp_dx":
-        kernel, args = _tile(kernel), [*args, at, str(channels)]
-    return Call(f"{kernel}({', '.join(args)}, &p{i});")
+        args += [at, str(channels)]
+    return Call(f"{function(t, node)}({', '.join(args)}, &p{i});")
 
 
 def _gradient(graph: Graph, c: Mapping[str, str], t: Tiles, node: Node, i: int) -> Call:
@@ -96,11 +112,10 @@ def _gradient(graph: Graph, c: Mapping[str, str], t: Tiles, node: Node, i: int) 
     dx, da, w, da_scale, dx_scale = (operand(graph, c, n) for n in (*node.outs, *node.ins))
     exp, bits = f"({da_scale})->exp + p{i}.offset", f"({da_scale})->bits"
     expected = "MG_GRAD_BITS" if node.op == DEPTHWISE else bits
-    kernel = _tile(ops.get(node.op).kernel)
     if node.ins[0] in t.by_rows:
         dx = f"{dx} + row * {graph.value(node.outs[0]).shape[1] * t.width}"
     return Call(
-        f"{kernel}({dx}, {da}, {w} + c, {t.channels}, &r{i}, &p{i});",
+        f"{function(t, node)}({dx}, {da}, {w} + c, {t.channels}, &r{i}, &p{i});",
         f"mg_renorm r{i} = mg_tile_begin({dx_scale}, {exp}, {expected});",
         f"mg_renorm_end(&r{i}, {dx_scale}, {exp}, {bits});",
     )
@@ -113,7 +128,7 @@ def _sums(graph: Graph, c: Mapping[str, str], t: Tiles, node: Node, i: int) -> C
     to, scales = c[dx], [operand(graph, c, n) for n in (da_scale, dx_scale)]
     offset = f"p{i}.{'conv.' if part else ''}offset"
     return Call(
-        f"mg_{node.op}_sums_s32((int32_t *){to}, {', '.join([c[da], *weights])}, &p{i});",
+        f"{function(t, node)}((int32_t *){to}, {', '.join([c[da], *weights])}, &p{i});",
         f"memset({to}, 0, {t.held(graph, dx)});",
         f"mg_sums_dx_s16({to}, (int32_t *){to}, {', '.join(scales)}, {offset}, {graph.value(dx).size});",
     )

@@ -11,7 +11,7 @@
 #define MG_PROTECTED 16
 #define MG_STREAMS 16
 #define MG_MARKS 8192
-#define MG_CALLS 1024
+#define MG_CALLS 8192
 #define MG_DEPTH 16
 #define MG_FIFO 65536
 #define MG_NEVER UINT64_MAX

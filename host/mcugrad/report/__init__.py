@@ -1,5 +1,5 @@
 """One run's database -> curves.png and one self-contained page."""
 
-from mcugrad.report.page import write
+from mcugrad.report.page import save, write
 
-__all__ = ["write"]
+__all__ = ["save", "write"]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from mcugrad.errors import UsageError
 from mcugrad.report.curves import PHASES, arena, confusion, curves, png, svg
 from mcugrad.telemetry import Telemetry
 
@@ -26,6 +27,17 @@ def write(log: Telemetry, folder: Path) -> tuple[Path, Path]:
     png(curves(steps, evals), picture, 10, 3.6)
     page.write_text(environment().get_template(_TEMPLATE).render(**_content(log, steps, evals)))
     return page, picture
+
+
+def save(page: str, path: Path) -> Path:
+    """Write a page where it was asked for; UsageError where that cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page)
+    except OSError as error:
+        fix = "name a file that you may write"
+        raise UsageError(f"cannot write the page ({error})", f"--html {path}", fix) from None
+    return path
 
 
 def environment() -> Environment:

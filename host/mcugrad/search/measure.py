@@ -92,7 +92,7 @@ def _by_rows(model: str, scheme: str, kinds: dict[str, list[float]]) -> float:
     compiled = pipeline.compile_job(model, scheme, boards.load(BOARD), CLASSES)
     inside = [i for i in range(len(compiled.plan.order)) if compiled.plan.part_of(i) is not None]
     figures = _count(compiled, f"{model} {scheme}")
-    parts = [*(figures["nodes"][i] for i in inside), *figures["streams"]]
+    parts = [*(figures["nodes"][i] for i in inside), *figures["parts"]]
     counted = sum(part["instructions"] for part in parts)
     return float(counted / sum(cost(compiled.graph, compiled.plan.order[i], kinds) for i in inside))
 
