@@ -72,12 +72,6 @@ def linker_script(board: Board) -> str:
     )
 
 
-def python() -> str:
-    """The interpreter that has the package's dependencies; PlatformIO's own may lack them."""
-    venv = ROOT / ".venv" / "bin" / "python"
-    return os.environ.get("MCUGRAD_PYTHON") or (str(venv) if venv.exists() else sys.executable)
-
-
 def relative(path: str) -> str:
     """As SCons prints it: from the root where it lies under it."""
     full = (ROOT / path).resolve()
@@ -154,7 +148,7 @@ def generator(board: Board) -> list[str]:
 def host_module(name: str) -> list[str]:
     """The command that runs a module of host/."""
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "host"), os.environ.get("PYTHONPATH", "")])
-    return [python(), "-m", name]
+    return [flash.python(), "-m", name]
 
 
 def node(path: str) -> str:
@@ -183,7 +177,7 @@ def upload(board_id: str, elf: str, protocol: str, port: str = "", link: str = "
     """
     board, image = boards.load(board_id), Path(elf)
     if protocol == "emulator":
-        port = flash.start_emulator(board, image, image.parent, python(), link and Path(link))
+        port = flash.start_emulator(board, image, image.parent, link)
         print(f"the emulated {board.name} runs it\n  port: {port}")
     else:
         flash.flash(board, image)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import importlib.util
 import os
 import shutil
@@ -28,6 +29,7 @@ def _tools() -> Iterator[Finding]:
         ),
         "gcc": ("compiles kernels and the emulator's hooks", "apt install gcc libc6-dev", True),
         "openocd": ("uploads to a real board", "apt install openocd", False),
+        "gdb-multiarch": ("debugs boards, real and emulated", "apt install gdb-multiarch", False),
         "qemu-system-arm": ("second opinion in tests", "apt install qemu-system-arm", False),
     }
     for name, (use, fix, needed) in wanted.items():
@@ -35,16 +37,34 @@ def _tools() -> Iterator[Finding]:
         yield Finding(name, path or f"absent: {use}", "" if path else fix, needed)
 
 
+# Module -> the extra of pyproject.toml that brings it, and what it is for.
+PARTS = {
+    "unicorn": ("emulator", "the emulated board"),
+    "capstone": ("emulator", "instruction counts and estimated cycles of the emulated board"),
+    "sklearn": ("demo", "data of the default job"),
+    "torch": ("compile", "import of your own network"),
+    "ortools": ("compile", "the solver that lowers the plan's peak"),
+    "optuna": ("search", "search for a scheme"),
+    "platformio": ("pio", "the pio road"),
+    "cv2": ("camera", "camera and video as a source"),
+    "soundfile": ("audio", "sound files as a source"),
+    "sounddevice": ("audio", "microphone as a source"),
+    "textual": ("tui", "train --tui"),
+    "textual_plotext": ("tui", "curves of train --tui"),
+    "tensorboardX": ("export", "export --to tensorboard"),
+    "pyarrow": ("export", "export --to parquet"),
+}
+
+
 def _packages() -> Iterator[Finding]:
-    wanted = {
-        "unicorn": ("the emulated board", "pip install 'mcugrad[emulator]'"),
-        "sklearn": ("data of the default job", "pip install 'mcugrad[demo]'"),
-        "torch": ("import of your own network", "pip install 'mcugrad[compile]'"),
-        "platformio": ("the pio road", "pip install 'mcugrad[pio]'"),
-    }
-    for name, (use, fix) in wanted.items():
+    for name, (extra, use) in PARTS.items():
         there = importlib.util.find_spec(name) is not None
-        yield Finding(name, use if there else f"absent: {use}", "" if there else fix, needed=False)
+        fix = "" if there else f"pip install 'mcugrad[{extra}]'"
+        yield Finding(name, use if there else f"absent: {use}", fix, needed=False)
+    if ctypes.util.find_library("portaudio") is None:
+        yield Finding(
+            "portaudio", "absent: microphone as a source", "apt install libportaudio2", needed=False
+        )
 
 
 def _data() -> Finding:

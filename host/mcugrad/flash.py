@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mcugrad.boards import Board
 from mcugrad.errors import NoBoardError, UserError
-from mcugrad.paths import PACKAGE
+from mcugrad.paths import PACKAGE, ROOT
 
 
 def openocd_command(board: Board, elf: Path) -> list[str]:
@@ -47,9 +47,19 @@ def _blame(board: Board, words: str) -> NoBoardError:
     return NoBoardError(f"openocd could not program the {board.name}", where, f"run it by hand:\n{words}")
 
 
-def start_emulator(
-    board: Board, elf: Path, folder: Path, python: str = sys.executable, link: Path | str = ""
-) -> str:
+def python() -> str:
+    """The interpreter that has the package's dependencies; PlatformIO's own may lack them."""
+    venv = ROOT / ".venv" / "bin" / "python"
+    return os.environ.get("MCUGRAD_PYTHON") or (str(venv) if venv.exists() else sys.executable)
+
+
+def emulator_command(board: str, elf: Path | str, link: Path | str = "") -> list[str]:
+    """Serves an emulated board at a pty, which gets the name `link`; to be run where mcugrad is found."""
+    command = [python(), "-m", "mcugrad.emulator", "--board", board, "--elf", str(elf), "--pty"]
+    return [*command, "--link", str(link)] if link else command
+
+
+def start_emulator(board: Board, elf: Path, folder: Path, link: Path | str = "") -> str:
     """Load the image into an emulated board that lives on in the background; the port it listens on.
 
     `folder` keeps its process id and its log; an earlier one of this folder is ended first. `link`: a name
@@ -57,7 +67,7 @@ def start_emulator(
     """
     stop_emulator(folder)
     log = folder / "emulator.log"
-    command = [python, "-m", "mcugrad.emulator", "--board", board.id, "--elf", str(elf), "--pty"]
+    command = emulator_command(board.id, elf, link)
     env = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]),
@@ -72,10 +82,7 @@ def start_emulator(
         words = log.read_text().strip().splitlines() or ["it said nothing"]
         raise NoBoardError("the emulated board did not start", str(log), words[-1])
     (folder / "emulator.pid").write_text(str(process.pid))
-    if link:
-        Path(link).unlink(missing_ok=True)
-        Path(link).symlink_to(port)
-    return str(link) or port
+    return port
 
 
 def stop_emulator(folder: Path) -> None:

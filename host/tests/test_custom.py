@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 from mcugrad.config import DataSection, Job
 from mcugrad.custom import import_network
-from mcugrad.doctor import examine
+from mcugrad.doctor import PARTS, examine
 from mcugrad.errors import UserError
 from mcugrad.frontend import store
 from mcugrad.paths import ROOT
@@ -121,3 +122,13 @@ def test_the_doctor_names_a_fix_for_every_lack(monkeypatch: pytest.MonkeyPatch) 
     assert "apt install" in findings["arm-none-eabi-gcc"].fix
     assert findings["MCUGRAD_DATA"].fix
     assert not findings["sources"].fix
+
+
+def test_the_doctor_knows_every_optional_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each extra for users, and none that pip would not know; absent ones come with the command."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {extra for extra, _ in PARTS.values()} == set(extras) - {"dev", "pretrain"}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    findings = {f.name: f for f in examine()}
+    for name, (extra, _) in PARTS.items():
+        assert findings[name].fix == f"pip install 'mcugrad[{extra}]'" and not findings[name].needed

@@ -9,8 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hil_tests import figures
-from hil_tests.nightly import Night, cases, metrics
+import pytest
+from hil_tests import figures, page
+from hil_tests.nightly import Case, Night, cases, metrics
 
 from mcugrad.link.ports import open_port
 from mcugrad.paths import ROOT
@@ -109,3 +110,19 @@ def test_the_suite_without_its_board_says_why_in_one_line() -> None:
     code, words = suite(board.path)
     board.unplug()
     assert code == 5 and words.count("the firmware on the board is another model") == 1
+
+
+def test_the_page_says_what_drifted_and_by_how_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "BASELINES", tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "toy.json").write_text(figures.text(measured()))
+    now = measured()
+    now["nodes"]["  0 a conv2d forward"], now["instructions"] = [1100, 900], 1150
+    night = Night("mine", 1, 2.0, "", [Case("hil_tests.test_link::test_a_b[board0]", 0.5, "passed")])
+    night.figures = {"mine toy": now}
+    html = page.render("abc", [night], {("toy", "cycles"): {"mine": [(0.0, "abc", 940.0)]}})
+    assert "node   0 a conv2d forward: instructions 1,000 -&gt; 1,100 (+100, +10.00 %)" in html
+    assert "1,150</td>" in html and "+100</td>" in html
+    assert "link: a b [board0]" in html and "toy: cycles" in html
+    night.figures = {"mine toy": measured()}
+    assert "Drifted" not in page.render("abc", [night], {})

@@ -59,6 +59,19 @@ def test_debug_starts_gdb_and_openocd(tmp_path: Path) -> None:
     assert "Reading symbols from" in words and "Open On-Chip Debugger" in words and "open failed" in words
 
 
+@pytest.mark.skipif(shutil.which("gdb-multiarch") is None, reason="needs gdb-multiarch")
+def test_debug_an_emulated_board(tmp_path: Path) -> None:
+    """The session starts the board, breaks at main as PlatformIO does, and ends it."""
+    pytest.importorskip("unicorn")
+    script = tmp_path / "more.gdb"
+    script.write_text("continue\nbacktrace\nprint mg_model_name\n")
+    words = ("--interface=gdb", "-x", ".pioinit", "-x", str(script), "--batch")
+    done = pio_verb(tmp_path, "debug", "-e", EMULATED, *words)
+    assert "debug_tool = emulator" in done.stdout, done.stdout + done.stderr
+    assert "Temporary breakpoint 1, main" in done.stdout and "#0  main" in done.stdout
+    assert '"stand-in"' in done.stdout
+
+
 def test_ide_files(tmp_path: Path) -> None:
     done = pio_verb(tmp_path, "project metadata", "-e", "nucleo_f746zg", "--json-output")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -5,16 +5,26 @@ MCUGRAD_TOOLS=system never downloads, =registry always asks PlatformIO; else its
 
 import os
 import shutil
+import socket
 import sys
 from pathlib import Path
 
 from platformio.public import PlatformBase
 
-sys.path.insert(0, str(Path(__file__).parent))
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(HERE.parents[2] / "host"))
 
 import pio_local
 
+from mcugrad import flash
+
 TOOLCHAIN, OPENOCD = "toolchain-gccarmnoneeabi", "tool-openocd"
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 class McugradPlatform(PlatformBase):
@@ -46,6 +56,23 @@ class McugradPlatform(PlatformBase):
             scripts = ["-s", "$PACKAGE_DIR/openocd/scripts"]
             server = {"package": OPENOCD, "executable": "bin/openocd", "arguments": [*scripts, *server["arguments"]]}
         manifest["debug"]["tools"] = {"stlink": {"server": server, "onboard": True, "default": True}}
+
+    def configure_debug_session(self, debug_config):
+        """Generated C is found; an emulated board is started by the session and is itself the GDB server."""
+        gen = f"{flash.ROOT}/build/{debug_config.env_options['board']}/gen"
+        commands = [f"set substitute-path gen {os.environ.get('MCUGRAD_GEN') or gen}"]
+        debug_config.tool_settings = {**debug_config.tool_settings, "extra_cmds": commands}
+        if debug_config.upload_protocol != "emulator":
+            return
+        workspace = debug_config.project_config.get("platformio", "workspace_dir")
+        link = f"{workspace}/tty-{debug_config.env_name}"
+        command = flash.emulator_command(debug_config.env_options["board"], debug_config.program_path, link)
+        debug_config.tool_name, debug_config.load_cmds = "emulator", []
+        debug_config.port = debug_config.env_options.get("debug_port") or f"127.0.0.1:{free_port()}"
+        debug_config.server = {
+            **{"executable": command[0], "arguments": [*command[1:], "--gdb", debug_config.port]},
+            **{"cwd": str(flash.PACKAGE.parent), "ready_pattern": "GDB: target remote"},
+        }
 
     def _on_system(self, package, program, mode):
         if mode == "registry" or (mode == "auto" and self.get_package(package)):

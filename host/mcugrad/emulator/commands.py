@@ -65,8 +65,9 @@ class Commands:
         ]
 
     def do_clock(self) -> dict[str, Any]:
-        """Board time since power-on, idle time included, in seconds."""
-        return {"seconds": self.machine.mcu.cycles / self.machine.mcu.hz}
+        """Board time since power-on, idle time included, in seconds; whether a debugger has stopped it."""
+        mcu = self.machine.mcu
+        return {"seconds": mcu.cycles / mcu.hz, "halted": self.machine.halted}
 
     def do_marks(self, last: int = native.MARKS) -> dict[str, Any]:
         """(instructions, estimated cycles) at the last CYCCNT reads, oldest first, and who read."""

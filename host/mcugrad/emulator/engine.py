@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes as ct
+from collections.abc import Iterable
 from typing import Any
 
 import unicorn.unicorn_py3.unicorn as binding
@@ -14,7 +15,7 @@ from mcugrad.emulator.memory import Buffer
 from mcugrad.errors import InternalError
 
 CORE = tuple(getattr(reg, f"UC_ARM_REG_R{i}") for i in range(13))
-FLOATS = tuple(getattr(reg, f"UC_ARM_REG_S{i}") for i in range(16))
+FLOATS = tuple(getattr(reg, f"UC_ARM_REG_S{i}") for i in range(32))
 SP, LR, PC, CPSR = reg.UC_ARM_REG_SP, reg.UC_ARM_REG_LR, reg.UC_ARM_REG_PC, reg.UC_ARM_REG_CPSR
 FPSCR, MASKS = (
     reg.UC_ARM_REG_FPSCR,
@@ -43,6 +44,7 @@ class Engine:
         self.handle = self.uc._uch
         self.mcu, self.interrupt = mcu, -1
         self.windows: list[Any] = []
+        self.exits: frozenset[int] = frozenset()
         self.memory_hook = ct.c_size_t()
         mcu.uc = ct.cast(self.handle, ct.c_void_p).value
         mcu.stop = ct.cast(self.lib.uc_emu_stop, ct.c_void_p).value
@@ -73,7 +75,7 @@ class Engine:
         else:
             self.lib.uc_hook_del(self.handle, self.memory_hook)
             self.memory_hook = ct.c_size_t()
-        self.uc.ctl_flush_tb()
+        self.forget()
 
     def _on_interrupt(self, _uc: Any, number: int, _data: Any) -> None:
         self.interrupt = number
@@ -110,6 +112,18 @@ class Engine:
         return int(
             self.lib.uc_emu_start(self.handle, start, ct.c_uint64(last), ct.c_uint64(0), ct.c_size_t(0))
         )
+
+    def set_exits(self, addresses: Iterable[int]) -> None:
+        """Stop before the instructions at these addresses; instruction counts stay what they are without."""
+        self.exits = frozenset(addresses)
+        self.uc.ctl_exits_enabled(bool(self.exits))
+        if self.exits:
+            self.uc.ctl_set_exits(sorted(self.exits))
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the translated code."""
+        self.uc.ctl_flush_tb()
 
     def get(self, which: int) -> int:
         value = ct.c_uint32()

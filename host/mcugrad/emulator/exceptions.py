@@ -15,6 +15,7 @@ from mcugrad.emulator.memory import Memory
 EXC_RETURN = 0xFFFFFF00
 SHARED = 0xFE0FFC00  # what CPSR and xPSR have in common: NZCVQ, GE, and the IT state
 IT = 0x0600FC00
+STACKED = (*FLOATS[:16], FPSCR)
 FRAME = struct.Struct("<26I")  # with the FP registers, always
 PAGE = 1024
 FAULTS_KEPT = 1000
@@ -65,7 +66,7 @@ class Exceptions:
         running = self.nvic.active[-1] if self.nvic.active else 0
         status = cpsr & SHARED | 1 << 24 | (sp >> 2 & 1) << 9 | running
         saved = [*(self.core.get(r) for r in (*CORE[:4], CORE[12], LR)), back, status]
-        floats = [*(self.core.get(r) for r in (*FLOATS, FPSCR)), 0]
+        floats = [*(self.core.get(r) for r in STACKED), 0]
         if not self.memory.store(frame_at, FRAME.pack(*saved, *floats)):
             self._flag(STACKING_FAILED)
         self.core.set(SP, frame_at)
@@ -92,7 +93,7 @@ class Exceptions:
         self.nvic.active.pop()
         for which, value in zip((*CORE[:4], CORE[12], LR), words, strict=False):
             self.core.set(which, value)
-        for which, value in zip((*FLOATS, FPSCR), words[8:25], strict=True):
+        for which, value in zip(STACKED, words[8:25], strict=True):
             self.core.set(which, value)
         self.core.set(PC, words[6] & ~1)
         self.core.set(CPSR, self.core.get(CPSR) & ~SHARED | words[7] & SHARED)

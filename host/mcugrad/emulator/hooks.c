@@ -31,6 +31,8 @@ SELDOM bool mg_due(mg_mcu *m) {
         m->poll_at = m->cycles + SLICE;
     }
     mg_pump(m);
+    if (m->step_end != MG_NEVER)
+        return m->insns >= m->step_end;
     if (m->attention || m->fault || m->cycles >= m->event_at || (m->irq_lines & m->irq_listen))
         return true;
     m->limit = m->poll_at < m->event_at ? m->poll_at : m->event_at;

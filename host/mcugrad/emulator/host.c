@@ -38,10 +38,10 @@ static void take_in(mg_mcu *m, mg_uart *u) {
 }
 
 void mg_poll_host(mg_mcu *m) {
-    struct pollfd control = {m->uart.control_fd, POLLIN, 0};
+    struct pollfd commands[] = {{m->uart.control_fd, POLLIN, 0}, {m->uart.debug_fd, POLLIN, 0}};
     send_out(&m->uart);
     take_in(m, &m->uart);
-    if (poll(&control, 1, 0) > 0)
+    if (poll(commands, 2, 0) > 0)
         m->attention = 1;
 }
 
@@ -51,6 +51,11 @@ static uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+static void listen_to(fd_set *fds, int fd) {
+    if (fd >= 0)
+        FD_SET(fd, fds);
+}
+
 /* Sleep until a byte or a command comes, at most so many cycles; returns the wall time slept, in cycles. */
 uint64_t mg_wait_host(mg_mcu *m, uint64_t cycles) {
     uint64_t mhz = mg_latest(m->hz / 1000000, 1), head = m->uart.head, start = now_ns();
@@ -58,9 +63,9 @@ uint64_t mg_wait_host(mg_mcu *m, uint64_t cycles) {
     struct timeval most = {0, (long)us};
     fd_set fds;
     FD_ZERO(&fds);
-    FD_SET(m->uart.host_fd, &fds);
-    if (m->uart.control_fd >= 0)
-        FD_SET(m->uart.control_fd, &fds);
+    listen_to(&fds, m->uart.host_fd);
+    listen_to(&fds, m->uart.control_fd);
+    listen_to(&fds, m->uart.debug_fd);
     int ready = select(FD_SETSIZE, &fds, 0, 0, &most);
     mg_poll_host(m);
     if (ready > 0 && head == m->uart.head && !m->attention)

@@ -30,13 +30,15 @@ class Machine:
     def __init__(self, board: Board, image: Image, host_fd: int, control_fd: int = -1) -> None:
         self.board, self.image, self.chip = board, image, CHIPS[board.chip]
         self.reports: Counter[tuple[str, str]] = Counter()
-        self.waiting = self.flush_asked = self.hung = False
+        self.waiting = self.flush_asked = self.hung = self.halted = False
         self.resets, self.stack_top = 0, 0
+        self.last = board.flash.end - 2
         self.failure: BaseException | None = None
         self.trace = Trace(())
         self.hooks = native.load()
         self.mcu = native.Mcu()
-        self.mcu.uart.host_fd, self.mcu.uart.control_fd = host_fd, control_fd
+        self.mcu.uart.host_fd, self.mcu.uart.control_fd, self.mcu.uart.debug_fd = host_fd, control_fd, -1
+        self.mcu.step_end = native.NEVER
         self.mcu.mispredict = scoreboard.MISPREDICT
         self.memory, self.analyser = Memory(board), blocks.Analyser()
         self.registers = Registers(board, self.mcu, self.hooks, self.report)
@@ -87,9 +89,8 @@ class Machine:
         self.exceptions.locked = self.waiting = self.hung = False
         self.resets += 1
         self.mcu.fault = self.mcu.depth = self.mcu.sample_sp = 0
-        self.mcu.block = 0
         self.mcu.epoch += 1
-        self.memory.forget_code()
+        self.forget_code()
         for which in (*engine.CORE, *engine.MASKS):
             self.core.set(which, 0)
         stack, start = struct.unpack("<II", self.memory.read(self.board.flash.origin, 8) or bytes(8))
@@ -98,19 +99,35 @@ class Machine:
         self.mcu.sp_low = self.stack_top = stack
         self.core.flush()
 
+    def forget_code(self) -> None:
+        """Code in RAM may be another from now on."""
+        self.mcu.block = 0
+        self.memory.forget_code()
+        self.core.forget()
+
     def boot(self) -> None:
         """Until the UART listens, at most a fifth of a second of board time: earlier bytes would be lost."""
         uart, end = self.mcu.uart, self.mcu.cycles + self.board.cpu_hz // 5
-        while uart.cr1 & LISTENING != LISTENING and self.mcu.cycles < end and not self.mcu.attention:
+        while uart.cr1 & LISTENING != LISTENING and self.mcu.cycles < end and not self._called():
             self._turn(self.mcu.cycles + 50_000)
 
     # running
 
     def run(self) -> None:
-        """Until the host closes the line or a command waits."""
-        while not self.mcu.attention:
+        """Until the host closes the line, a command waits, or a breakpoint is met."""
+        while not self._called():
             self._turn(native.NEVER)
         self.mcu.attention = 0
+
+    def step(self) -> None:
+        """One instruction, whatever interrupt is pending; time that it spends asleep passes."""
+        self.waiting = False
+        self.mcu.step_end = self.mcu.insns + 1
+        self._enter(native.NEVER)
+        self.mcu.step_end = native.NEVER
+
+    def _called(self) -> bool:
+        return bool(self.mcu.attention or self.halted)
 
     def _turn(self, until: int) -> None:
         bite = self.registers.watchdog.deadline
@@ -129,9 +146,12 @@ class Machine:
         self.waiting = False
         self.exceptions.deliver()
         self.nvic.listen(self.exceptions.current())
+        self._enter(until)
+
+    def _enter(self, until: int) -> None:
         self.mcu.stopped = self.mcu.limit = 0
         self.mcu.event_at = min(self.mcu.event_at, until)
-        error = self.core.run(self.board.flash.end - 2)
+        error = self.core.run(self.last)
         self._after(error)
         if self.failure:
             raise self.failure
@@ -156,7 +176,8 @@ class Machine:
         elif error:
             raise InternalError(f"Unicorn stopped at {pc:#010x}: {engine.describe(error)}")
         else:
-            self.waiting = not self.mcu.stopped
+            self.halted = not self.mcu.stopped and pc in self.core.exits
+            self.waiting = not self.mcu.stopped and not self.halted
 
     def _ask_flush(self) -> None:
         self.flush_asked = True
@@ -221,7 +242,7 @@ class Machine:
 
     def _read(self, addr: int, size: int) -> int:
         try:
-            return self._owner(addr).read(addr & ~3) >> 8 * (addr & 3) & (1 << 8 * size) - 1
+            return self.peripheral(addr).read(addr & ~3) >> 8 * (addr & 3) & (1 << 8 * size) - 1
         except BaseException as error:
             self._guard(error)
             return 0
@@ -230,10 +251,11 @@ class Machine:
         try:
             if size < 4:
                 shift, mask = 8 * (addr & 3), (1 << 8 * size) - 1
-                value = self._owner(addr).read(addr & ~3) & ~(mask << shift) | (value & mask) << shift
-            self._owner(addr).write(addr & ~3, value & 0xFFFFFFFF)
+                value = self.peripheral(addr).read(addr & ~3) & ~(mask << shift) | (value & mask) << shift
+            self.peripheral(addr).write(addr & ~3, value & 0xFFFFFFFF)
         except BaseException as error:
             self._guard(error)
 
-    def _owner(self, addr: int) -> nvic.Nvic | Registers:
+    def peripheral(self, addr: int) -> nvic.Nvic | Registers:
+        """What holds a register outside the native serial path."""
         return self.nvic if addr >= 0xE0000000 else self.registers

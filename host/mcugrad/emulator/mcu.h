@@ -59,7 +59,7 @@ typedef struct {
     uint64_t ratio;                                        /* core cycles per 256 UART clocks */
     uint64_t byte_cycles, rx_at, idle_at, tx_at, tx_since; /* tx_at: when the shift register is free */
     uint64_t received, overruns, dropped, sent;
-    int32_t host_fd, control_fd;
+    int32_t host_fd, control_fd, debug_fd, unused;
     uint64_t head, tail, out_length;
     uint8_t fifo[MG_FIFO], out[MG_FIFO];
 } mg_uart;
@@ -80,6 +80,7 @@ typedef struct mg_mcu {
     uint64_t sp_low, sp_floor;
     uint64_t fault, fault_page, fault_type;
     uint64_t quiet, quiet_insns;
+    uint64_t step_end; /* a debugger steps until so many instructions have run */
     uint64_t mark_count, call_count, depth, tracing;
     void *uc;
     int (*stop)(void *uc);

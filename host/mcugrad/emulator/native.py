@@ -62,7 +62,7 @@ class Uart(ct.Structure):
     _fields_ = [
         *_fields(U32, "base clocked rx_pin tx_pin cr1 cr2 cr3 brr gtpr rtor isr rdr"),
         *_fields(U64, "ratio byte_cycles rx_at idle_at tx_at tx_since received overruns dropped sent"),
-        *_fields(ct.c_int32, "host_fd control_fd"),
+        *_fields(ct.c_int32, "host_fd control_fd debug_fd unused"),
         *_fields(U64, "head tail out_length"),
         ("fifo", ct.c_uint8 * FIFO),
         ("out", ct.c_uint8 * FIFO),
@@ -83,7 +83,7 @@ class Mcu(ct.Structure):
         *_fields(U64, "mispredict mispredicts epoch served unaligned_count block block_size"),
         *((name, ct.POINTER(Block)) for name in ("record", "previous")),
         *_fields(U64, "previous_end sample_sp sp_low sp_floor fault fault_page fault_type"),
-        *_fields(U64, "quiet quiet_insns mark_count call_count depth tracing"),
+        *_fields(U64, "quiet quiet_insns step_end mark_count call_count depth tracing"),
         *((name, ct.c_void_p) for name in ("uc", "stop", "reg_read", "reg_write")),
         ("measure", MEASURE),
         ("locate", MEASURE),
@@ -158,5 +158,8 @@ def load() -> ct.CDLL:
     if library.mg_sizeof() != ct.sizeof(Mcu):
         raise InternalError(f"mcu.h and native.py disagree: {library.mg_sizeof()} and {ct.sizeof(Mcu)} bytes")
     library.mg_idle.argtypes = library.mg_pump.argtypes = [ct.POINTER(Mcu)]
+    library.mg_serial_read.argtypes = [ct.POINTER(Mcu), U64, ct.POINTER(U64)]
+    library.mg_serial_write.argtypes = [ct.POINTER(Mcu), U64, U64]
+    library.mg_serial_read.restype = library.mg_serial_write.restype = ct.c_bool
     library.mg_set_ratio.argtypes = [ct.POINTER(Mcu), U64]
     return library

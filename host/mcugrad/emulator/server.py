@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import pty
+import select
 import signal
 import socket
 import sys
@@ -16,6 +17,8 @@ from typing import Any
 from mcugrad import boards, paths
 from mcugrad.emulator import image, tcp
 from mcugrad.emulator.commands import Commands
+from mcugrad.emulator.debug import Debugger
+from mcugrad.emulator.gdb import GdbServer
 from mcugrad.emulator.machine import Machine
 from mcugrad.errors import UserError
 
@@ -23,15 +26,25 @@ from mcugrad.errors import UserError
 class Server:
     """Runs a machine and answers its control channel between slices."""
 
-    def __init__(self, machine: Machine, control: socket.socket | None) -> None:
+    def __init__(self, machine: Machine, control: socket.socket | None, gdb: str = "") -> None:
         self.machine, self.commands, self.control, self.text = machine, Commands(machine), control, b""
+        self.gdb = GdbServer(Debugger(machine), self.commands, *address(gdb)) if gdb else None
 
     def run(self) -> None:
         self.machine.boot()
-        self._send({"ready": self.machine.board.id, "baud": self.machine.registers.baud()})
+        gdb = self.gdb.address if self.gdb else ""
+        self._send({"ready": self.machine.board.id, "baud": self.machine.registers.baud(), "gdb": gdb})
         while not self.machine.mcu.closed:
+            if self.machine.halted:
+                self._sleep()
             self.machine.run()
             self._serve()
+            if self.gdb:
+                self.gdb.serve()
+
+    def _sleep(self) -> None:
+        """Halted by a debugger: until it or the host's control channel has something to say."""
+        select.select([s for s in (self.control, self.gdb and self.gdb.source) if s], [], [])
 
     def _serve(self) -> None:
         if self.control is None:
@@ -58,7 +71,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--pty", action="store_true", help="print the name of a pty and serve it until killed"
     )
+    parser.add_argument("--link", type=Path, help="a name for the pty that is the same each time")
     parser.add_argument("--tcp", metavar="HOST:PORT", help="serve a TCP port instead; port 0: any free one")
+    parser.add_argument("--gdb", metavar="HOST:PORT", default="", help="a GDB server; port 0: any free one")
     parser.add_argument("--uart-fd", type=int, default=-1, help=argparse.SUPPRESS)
     parser.add_argument("--control-fd", type=int, default=-1, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -67,20 +82,29 @@ def _arguments() -> argparse.Namespace:
     return options
 
 
-def open_pty() -> tuple[int, str]:
+def open_pty(link: Path | None = None) -> tuple[int, str]:
     """(our end, name of the other end). The other end stays open here, or closing it once would hang up."""
     ours, theirs = pty.openpty()
     tty.setraw(theirs)
     os.set_blocking(ours, False)
-    return ours, os.ttyname(theirs)
+    if link is None:
+        return ours, os.ttyname(theirs)
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.ttyname(theirs))
+    return ours, str(link)
+
+
+def address(text: str) -> tuple[str, int]:
+    """("127.0.0.1", 3333) of "127.0.0.1:3333", ":3333" or "3333"."""
+    host, _, port = text.rpartition(":")
+    return host or "127.0.0.1", int(port)
 
 
 def _line(options: argparse.Namespace) -> tuple[int, str]:
     """(our end, name of the port for others)."""
     if options.tcp:
-        host, _, port = options.tcp.rpartition(":")
-        return tcp.serve(host, int(port))
-    return open_pty() if options.pty else (os.dup(options.uart_fd), "")
+        return tcp.serve(*address(options.tcp))
+    return open_pty(options.link) if options.pty else (os.dup(options.uart_fd), "")
 
 
 def _serve(options: argparse.Namespace, control: socket.socket | None) -> None:
@@ -89,9 +113,12 @@ def _serve(options: argparse.Namespace, control: socket.socket | None) -> None:
     # Renumbered from the bottom: select takes none above 1023, and the host may have many open.
     uart, name = _line(options)
     machine = Machine(board, elf, uart, os.dup(control.fileno()) if control else -1)
+    server = Server(machine, control, options.gdb)
+    if server.gdb:
+        print(f"GDB: target remote {server.gdb.address}", file=sys.stderr, flush=True)
     if name:
         print(name, flush=True)
-    Server(machine, control).run()
+    server.run()
 
 
 def main() -> int:

@@ -88,9 +88,12 @@ class Line:
         self._write(DELIMITER)
 
     def receive(self, until: float) -> tuple[int, Message] | None:
-        """The next answer and its number; None when the clock passes `until`. Any LinkError."""
+        """The next answer and its number; None when the clock passes `until`. Any LinkError.
+
+        While a debugger holds an emulated board it is waited for, however long.
+        """
         while not self._arrived:
-            if not self._read() and time.monotonic() > until:
+            if not self._read() and time.monotonic() > until and not self._halted():
                 return None
         seq, message = self._arrived.popleft()
         if message.name == "fault":
@@ -164,6 +167,9 @@ class Line:
     def clock(self) -> float:
         """Seconds: of this machine, or of the board's own time where it is emulated."""
         return float(self.control({"cmd": "clock"})["seconds"]) if self.emulated else time.monotonic()
+
+    def _halted(self) -> bool:
+        return self.emulated and bool(self.control({"cmd": "clock"})["halted"])
 
     @property
     def baud(self) -> int:

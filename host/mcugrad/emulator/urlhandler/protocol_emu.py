@@ -1,4 +1,4 @@
-"""emu://<board>?elf=PATH as a pyserial port: the board runs in a child process that ends with this one."""
+"""emu://<board>?elf=PATH&gdb=PORT as a pyserial port: the board, a process that ends with this one."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ START_SECONDS = 30.0
 ANSWER_SECONDS = 60.0
 
 
-def parse(url: str) -> tuple[str, Path]:
-    """("nucleo_f746zg", path of its image) from emu://nucleo_f746zg or emu://nucleo_f746zg?elf=PATH."""
+def parse(url: str) -> tuple[str, Path, str]:
+    """Board, its image (default: what scons built), and the port of its GDB server ("" for none)."""
     parts = urlsplit(url)
     query = parse_qs(parts.query)
-    if parts.scheme != "emu" or not parts.netloc or set(query) - {"elf"}:
-        raise UsageError("not the port of an emulated board", url, "emu://<board> or emu://<board>?elf=PATH")
+    if parts.scheme != "emu" or not parts.netloc or set(query) - {"elf", "gdb"}:
+        fix = "emu://<board>, emu://<board>?elf=PATH or emu://<board>?gdb=3333"
+        raise UsageError("not the port of an emulated board", url, fix)
     board = boards.load(parts.netloc).id
-    return board, Path(query["elf"][0]) if "elf" in query else paths.elf(board)
+    elf = Path(query["elf"][0]) if "elf" in query else paths.elf(board)
+    return board, elf, query.get("gdb", [""])[0]
 
 
 def _check(board: str, elf: Path) -> None:
@@ -48,7 +50,10 @@ def _check(board: str, elf: Path) -> None:
 
 
 class Serial(SerialBase):  # type: ignore[misc]
-    """A port whose other side is an emulated board; `control` asks the model, not the firmware."""
+    """A port whose other side is an emulated board; `control` asks the model, not the firmware.
+
+    `gdb`: host:port of its GDB server, "" without one.
+    """
 
     BAUDRATES = (921600,)
     is_open: bool
@@ -56,12 +61,13 @@ class Serial(SerialBase):  # type: ignore[misc]
     def open(self) -> None:
         if self.is_open:
             raise SerialException("Port is already open.")
-        board, elf = parse(self.portstr)
+        board, elf, gdb = parse(self.portstr)
         _check(board, elf)
         self._text, self._turn = b"", threading.Lock()
         self._uart, theirs = socket.socketpair()
         self._control, commands = socket.socketpair()
-        self._child = self._start(board, elf, theirs, commands)
+        options = [f"--board={board}", f"--elf={elf}", *([f"--gdb={gdb}"] if gdb else [])]
+        self._child = self._start(options, theirs, commands)
         theirs.close()
         commands.close()
         self._uart.setblocking(False)
@@ -69,10 +75,10 @@ class Serial(SerialBase):  # type: ignore[misc]
         self._await_ready()
 
     def _start(
-        self, board: str, elf: Path, uart: socket.socket, control: socket.socket
+        self, options: list[str], uart: socket.socket, control: socket.socket
     ) -> subprocess.Popen[bytes]:
         descriptors = [f"--uart-fd={uart.fileno()}", f"--control-fd={control.fileno()}"]
-        command = [sys.executable, "-m", "mcugrad.emulator", f"--board={board}", f"--elf={elf}", *descriptors]
+        command = [sys.executable, "-m", "mcugrad.emulator", *options, *descriptors]
         path = os.pathsep.join(filter(None, (str(paths.PACKAGE.parent), os.environ.get("PYTHONPATH", ""))))
         return subprocess.Popen(
             command,
@@ -90,6 +96,7 @@ class Serial(SerialBase):  # type: ignore[misc]
         if "error" in hello:
             self.close()
             raise UserError(*hello["error"])
+        self.gdb = hello.get("gdb", "")
 
     def close(self) -> None:
         if not self.is_open:
