@@ -15,6 +15,7 @@ SUMS = 48  # channels at most whose sums are kept
 TAPS = 288  # of a 1x1 convolution at a time, beside sums
 PART = 128  # input channels at most whose merged weights are widened
 ROWS, ROW_WORDS = 32, 640  # of a 1x1 weight gradient at a time, and what they take with a quad
+FEW = 6  # rows of a weight gradient, below which its operand would be taken apart too often
 BLOCK = 4 * ROWS  # sums of a block of a weight gradient, at most
 PIXELS = 256  # that a 1x1 weight gradient sums
 LONGEST = 192  # products in a row of a window
@@ -82,7 +83,7 @@ def conv2d_dw(da: Value, x: Value, attrs: Attrs, sums: int = 4) -> Work:
     padded = -(-h * w // 4) * 4
     quad, row = 2 * padded, padded // 2 + sums
     rounds = -(-ci // min(ROWS, 2 * ROW_WORDS // padded - 4))
-    return Work(quad + row, quad + -(-ci // rounds) * row)
+    return Work(quad + min(ci, FEW) * row, quad + -(-ci // rounds) * row)
 
 
 def conv2d_dw_sgd(ins: Sequence[Value], attrs: Attrs) -> Work:
