@@ -104,7 +104,11 @@ whole(const mg_dw_sink *sink, const int16_t *da, const int8_t *x, const mg_conv_
 #endif
 
 void mg_conv2d_dw_blocks(const mg_dw_sink *sink, int32_t *work, const int16_t *da, const int8_t *x,
-                         const mg_conv_params *p) {
+                         int32_t planes, const mg_conv_params *p) {
+    if (planes) {
+        mg_conv2d_dw_blocks__planes(sink, work, da, x, p);
+        return;
+    }
 #if MG_WIDE
     if (mg_wide_matrix(p)) {
         whole(sink, da, x, p);

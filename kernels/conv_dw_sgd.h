@@ -8,14 +8,17 @@
 
 enum { MG_DW_WORK = 128 }; /* sums in a block, at most */
 
+/* planes: x lies channel by channel, for pixels % 4 == 0, out_c % 4 == 0, at most 256 pixels. */
 typedef struct {
     mg_conv_params conv;
     mg_sgd_params sgd;
+    int32_t planes;
 } mg_conv_sgd_params;
 
 typedef struct {
     mg_conv_params conv;
     mg_sgd_int8_params sgd;
+    int32_t planes;
 } mg_conv_sgd_int8_params;
 
 /* They need work in any case. w: not read by any other node of the backward pass after this one. */
@@ -46,11 +49,13 @@ typedef struct mg_dw_sink {
 
 /* The weight gradient, every element once. */
 void mg_conv2d_dw_blocks(const mg_dw_sink *sink, int32_t *work, const int16_t *da, const int8_t *x,
-                         const mg_conv_params *p);
+                         int32_t planes, const mg_conv_params *p);
 
 /* For what the variants of conv.h's mg_conv2d_dw_s32 take. */
 void mg_conv2d_dw_blocks__1x1(const mg_dw_sink *sink, int32_t *work, const int16_t *da, const int8_t *x,
                               const mg_conv_params *p);
+void mg_conv2d_dw_blocks__planes(const mg_dw_sink *sink, int32_t *work, const int16_t *da, const int8_t *x,
+                                 const mg_conv_params *p);
 void mg_conv2d_dw_blocks__4(const mg_dw_sink *sink, int32_t *work, const int16_t *da, const int8_t *x,
                             const mg_conv_params *p);
 

@@ -62,3 +62,10 @@ void mg_gather_dx_s16(int16_t *y, const int16_t *x, const int32_t *index, const 
         for (int32_t j = 0; j < q.k; j++)
             y[j] = x[index[j]];
 }
+
+void mg_gather_planes_s8(int8_t *y, const int8_t *x, const int32_t *index, const mg_gather_params *p) {
+    const mg_gather_params q = *p;
+    for (int32_t j = 0; j < q.k; j++)
+        for (int32_t i = 0, at = index[j]; i < q.n; i++, at += q.c)
+            *y++ = x[at];
+}

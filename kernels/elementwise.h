@@ -35,6 +35,9 @@ void mg_sum_dx_s16(int16_t *dx, const int16_t *a, const int16_t *b, const mg_sca
 
 /* y[pixel][i] = x[pixel][index[i]] */
 void mg_gather_s8(int8_t *y, const int8_t *x, const int32_t *index, const mg_gather_params *p);
+/* y[i][pixel] */
+void mg_gather_planes_s8(int8_t *y, const int8_t *x, const int32_t *index, const mg_gather_params *p);
+
 void mg_gather_dx_s16(int16_t *y, const int16_t *x, const int32_t *index, const mg_gather_params *p);
 
 #endif

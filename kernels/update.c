@@ -89,7 +89,7 @@ void mg_conv2d_dw_sgd_s8(int32_t *work, int8_t *w, int8_t *frac, const int16_t *
                          const mg_scale *da_scale, const float *lr, const int8_t *x,
                          const mg_conv_sgd_params *p) {
     const moving m = {{take}, w, frac, coef, mg_rate_of(da_scale, lr, p->sgd.offset), 0, p->sgd.n};
-    mg_conv2d_dw_blocks(&m.sink, work, da, x, &p->conv);
+    mg_conv2d_dw_blocks(&m.sink, work, da, x, p->planes, &p->conv);
 }
 
 void mg_conv2d_dw_sgd_dynamic_s8(int32_t *work, int8_t *w, int8_t *frac, const int16_t *da, const float *coef,
@@ -98,5 +98,5 @@ void mg_conv2d_dw_sgd_dynamic_s8(int32_t *work, int8_t *w, int8_t *frac, const i
     const moving m = {{take}, w, frac, coef, mg_rate_of(da_scale, lr, p->sgd.offset), active + 1, p->sgd.n};
     mg_conv_params some = p->conv;
     some.out_c = *active;
-    mg_conv2d_dw_blocks(&m.sink, work, da, x, &some);
+    mg_conv2d_dw_blocks(&m.sink, work, da, x, 0, &some);
 }

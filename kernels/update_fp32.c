@@ -87,5 +87,5 @@ void mg_conv2d_dw_sgd_fp32_s8(int32_t *work, int8_t *w, float *frac, const int16
                               const mg_scale *da_scale, const float *lr, const int8_t *x,
                               const mg_conv_sgd_params *p) {
     const moving m = {{take}, w, frac, coef, mg_rate_of(da_scale, lr, p->sgd.offset), p->sgd.n};
-    mg_conv2d_dw_blocks(&m.sink, work, da, x, &p->conv);
+    mg_conv2d_dw_blocks(&m.sink, work, da, x, p->planes, &p->conv);
 }

@@ -114,5 +114,5 @@ void mg_conv2d_dw_sgd_int8_tile_s8(int32_t *work, int8_t *w, const int32_t *step
                                    const int8_t *x, int32_t first, const mg_conv_sgd_int8_params *p) {
     const mg_rate r = mg_rate_of(da_scale, lr, p->sgd.offset);
     const moving m = {{take}, w, seed_of(steps, &p->sgd), coef, r, p->sgd.n, first * p->sgd.n};
-    mg_conv2d_dw_blocks(&m.sink, work, da, x, &p->conv);
+    mg_conv2d_dw_blocks(&m.sink, work, da, x, p->planes, &p->conv);
 }

@@ -20,9 +20,7 @@ Rate = Annotated[float | None, typer.Option(help="Highest learning rate.")]
 UpdateMode = Annotated[str | None, typer.Option("--update", help="How weights are kept: 8.8, int8 or fp32.")]
 Samples = Annotated[int | None, typer.Option(help="Training images of one epoch; 0: all.")]
 HeldOut = Annotated[int | None, typer.Option(help="Images to measure accuracy on; 0: all.")]
-Html = Annotated[
-    Path | None, typer.Option(help="Write the report as a self-contained page.")
-]
+Html = Annotated[Path | None, typer.Option(help="Write the report as a self-contained page.")]
 Seed = Annotated[int | None, typer.Option(help="Decides split, draw and order.")]
 Out = Annotated[str | None, typer.Option(help="Folder that gets a folder for this run.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Job file; default: ./mcugrad.toml.")]

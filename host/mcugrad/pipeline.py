@@ -21,6 +21,7 @@ from mcugrad.passes.calibrate import calibrate
 from mcugrad.passes.dynamic import make_dynamic
 from mcugrad.passes.fuse import fuse
 from mcugrad.passes.parts import keep_parts, whole
+from mcugrad.passes.planes import as_planes
 from mcugrad.passes.schemes import Ranking, scheme_for
 from mcugrad.passes.scratch import with_scratch
 from mcugrad.passes.sparse import requests
@@ -82,7 +83,7 @@ def uncalibrated(forward: Graph, scheme: str, dump: Dump | None = None, **choice
 
 def lowered(graph: Graph) -> Graph:
     """A training graph as a board runs it: the same values in less memory."""
-    return with_scratch(fuse(keep_parts(graph)))
+    return with_scratch(as_planes(fuse(keep_parts(graph))))
 
 
 def _show(dump: Dump | None, stage: str, graph: Graph) -> None:

@@ -57,6 +57,11 @@ def gather(x: Array, index: Array, **_: Any) -> tuple[Array]:
     return (np.ascontiguousarray(x[:, :, index]),)
 
 
+def gather_planes(x: Array, index: Array, **_: Any) -> tuple[Array]:
+    """The same channel by channel: [K,H,W]."""
+    return (np.ascontiguousarray(x[:, :, index].transpose(2, 0, 1)),)
+
+
 def _add_gradient(g: Gradients, node: Node) -> None:
     """Straight through: each branch gets dy * s_branch / s_y."""
     for x, ratio, tag in zip(node.ins, (node.attrs["ratio1"], node.attrs["ratio2"]), "ab", strict=True):
@@ -122,3 +127,12 @@ for _name, _type, _phase in (("gather", "s8", "forward"), ("gather_dx", "s16", "
         ref=gather,
         fields=_gather_fields,
     )
+register(
+    "gather_planes",
+    outs="y:s8",
+    ins="x:s8 index:s32",
+    params="gather",
+    shapes=lambda ins, a: ((ins[1].size, *ins[0].shape[:2]),),
+    ref=gather_planes,
+    fields=_gather_fields,
+)

@@ -87,7 +87,10 @@ def conv2d_dw(da: Value, x: Value, attrs: Attrs, sums: int = 4) -> Work:
 
 
 def conv2d_dw_sgd(ins: Sequence[Value], attrs: Attrs) -> Work:
-    """The same with a block of sums behind it, or just that."""
+    """The same with a block of sums behind it, or just that; by planes, see conv_dw__planes.c."""
     w, _, da, _, _, _, x = ins[:7]
+    if attrs.get("planes"):
+        quad, ci = 2 * x.shape[1] * x.shape[2], x.shape[0]
+        return Work(quad + 8 * min(ci, FEW), quad + 8 * min(ci, ROWS))
     block = min(BLOCK, w.size)
     return _either(Work(block, block), conv2d_dw(da, x, attrs, sums=8))

@@ -20,7 +20,11 @@ def parted(graph: Graph, nodes: Sequence[Node]) -> tuple[list[Node], list[Node]]
     front, rest = [], []
     for node in nodes:
         # A gather only copies channels of what crosses anyway.
-        if get(node.op).phase != "forward" or node.op == "gather" or moving & set(node.ins):
+        if (
+            get(node.op).phase != "forward"
+            or node.op in ("gather", "gather_planes")
+            or moving & set(node.ins)
+        ):
             moving |= set(node.outs)
             rest.append(node)
         else:

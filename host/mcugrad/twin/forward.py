@@ -40,6 +40,10 @@ def gather(x: Tensor, index: Tensor, **_: Any) -> tuple[Tensor]:
     return (x[..., index],)
 
 
+def gather_planes(x: Tensor, index: Tensor, **_: Any) -> tuple[Tensor]:
+    return (x[..., index].permute(0, 3, 1, 2),)
+
+
 def avgpool(x: Tensor, *, mult: int, shift: int, zero_in: int, zero_out: int, **_: Any) -> tuple[Tensor]:
     acc = x.double().sum((1, 2))
     return (fixed.clamp8(fixed.requantise(acc, -x.shape[1] * x.shape[2] * zero_in, mult, shift, zero_out)),)
@@ -70,5 +74,6 @@ def softmax_xent(logits: Tensor, label: Tensor, **_: Any) -> tuple[Tensor, Tenso
 
 
 FORWARD: dict[str, Any] = {
-    f.__name__: f for f in (conv2d, depthwise_conv2d, add, bias, gather, avgpool, linear, softmax_xent)
+    f.__name__: f
+    for f in (conv2d, depthwise_conv2d, add, bias, gather, gather_planes, avgpool, linear, softmax_xent)
 }

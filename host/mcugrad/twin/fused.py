@@ -42,6 +42,7 @@ def _both(table: Mapping[str, Function], pair: Pair) -> Function:
 
     def both(w: Tensor, rest: Tensor, da: Tensor, *others: Tensor, **attrs: Any) -> tuple[Tensor, ...]:
         coef, da_scale, lr, x, *active = others
+        x = x.permute(0, 2, 3, 1) if attrs.get("planes") else x
         (dw,) = gradient(da, x, *active, **attrs)
         return update(w, rest, dw, coef, da_scale, lr, *active, **attrs)
 

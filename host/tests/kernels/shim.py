@@ -28,7 +28,7 @@ FIELDS = {
 }
 for _mode in ("sgd", "sgd_int8"):
     _parts = [f"conv.{f}" for f in FIELDS["conv"].split()] + [f"sgd.{f}" for f in FIELDS[_mode].split()]
-    FIELDS[f"conv_{_mode}"] = " ".join(_parts)
+    FIELDS[f"conv_{_mode}"] = " ".join([*_parts, "planes"])
 FIELDS["conv_part"] = " ".join([*(f"conv.{f}" for f in FIELDS["conv"].split()), "trained"])
 
 

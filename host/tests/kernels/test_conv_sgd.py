@@ -34,6 +34,17 @@ def test_every_path(kernels: Kernels, size: Size, ci: int, co: int, mode: str) -
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("h, width", [(1, 4), (4, 4), (4, 3), (8, 8), (16, 16)])
+@pytest.mark.parametrize("ci, co", [(1, 4), (7, 12), (24, 32), (33, 8)])
+def test_channel_by_channel(kernels: Kernels, h: int, width: int, ci: int, co: int, mode: str) -> None:
+    about = {"stride": 1, "pad": 0, "zero_in": -128 if ci % 2 else 5, "kernel": (1, 1), "planes": 1}
+    w, rest = arrays.s8(co, 1, 1, ci), kept(mode, co, 1, 1, ci)
+    rates = coefficients(co), arrays.scale_state(), arrays.rate()
+    ins = (w, rest, arrays.gradient(h, width, co), *rates, arrays.s8(ci, h, width))
+    kernels.check(f"conv2d_dw_sgd{mode}", *ins, offset=-12, inner=0, **about, **key(mode))
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("lr", RATES)
 def test_hopeless_rates(kernels: Kernels, mode: str, lr: float) -> None:
     fused(kernels, (4, 4, 1, 1), 4, 6, mode, lr)

@@ -185,6 +185,10 @@ def fused(program: Program) -> None:
         for mode in MODES:
             ins = (w, kept(mode, co, k, k, ci), da, *rates, x)
             program.case(f"dw sgd{mode} {ci}->{co}", f"conv2d_dw_sgd{mode}", *ins, **about, **key(mode))
+            if k == 1 and da.shape[0] * da.shape[1] % 4 == 0 and co % 4 == 0:
+                rows = (*ins[:-1], np.ascontiguousarray(x.transpose(2, 0, 1)))
+                name = f"dw sgd{mode} {ci}->{co} by planes"
+                program.case(name, f"conv2d_dw_sgd{mode}", *rows, planes=1, **about, **key(mode))
 
 
 def dynamic(program: Program) -> None:

@@ -43,6 +43,7 @@ def test_sum_dx(kernels: Kernels, n: int, apart: int) -> None:
 def test_gathers(kernels: Kernels, c: int, k: int) -> None:
     index = np.sort(arrays.RNG.choice(c, k, replace=False)).astype(np.int32)
     kernels.check("gather", arrays.s8(5, 3, c), index)
+    kernels.check("gather_planes", arrays.s8(5, 3, c), index)
     kernels.check("gather_dx", arrays.gradient(5, 3, c), index)
 
 
