@@ -4,7 +4,7 @@
  * left, in forward kernels `pad_top` on the top, in gradients `pad` too, and whatever the output needs on the
  * bottom and right; padded taps contribute nothing. |bias|
  * <= 2^30 and the sum of any output's products stays below 2^30 (proved for each graph), so int32 never
- * overflows. Gradients are int16 with |q| <= 2^14. Outputs must not overlap inputs unless said.
+ * overflows. Gradients are int16 with |q| <= 2^14, aligned to 4. Outputs must not overlap inputs unless said.
  *
  * work: scratch memory, aligned to 4, undefined afterwards, of p->work words: as many as ops/work.py says,
  * or, unless said, none, which means the portable loops. */
@@ -51,8 +51,8 @@ void mg_clamp_dx_s16(int16_t *da, const int16_t *dy, const uint8_t *mask, const 
  * does not wait for all of da. Depthwise with at most 256 pixels of da and 24 columns of dx: dx may lie over
  * da so that both end at one address, if each row of da is one that dx has needed when dx comes to it
  * (ops/conv.py); so must the variants. */
-void mg_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
-                      mg_scale *dx_scale, const mg_conv_params *p);
+void mg_conv2d_dx_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
+                      const mg_scale *da_scale, mg_scale *dx_scale, const mg_conv_params *p);
 void mg_depthwise_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
                                 mg_scale *dx_scale, const mg_conv_params *p);
 

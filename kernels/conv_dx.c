@@ -118,10 +118,12 @@ static void depthwise_gradient(int16_t *dx, const int16_t *da, const int8_t *w, 
     *renorm = r;
 }
 
-void mg_conv2d_dx_tile_s16(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch, mg_renorm *r,
-                           const mg_conv_params *p) {
-    const int fast = MG_FAST && mg_pointwise(p) && p->out_c % 4 == 0;
-    (fast ? mg_conv2d_dx_tile_s16__1x1 : input_gradient)(dx, da, w, pitch, r, p);
+void mg_conv2d_dx_tile_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w, int32_t pitch,
+                           mg_renorm *r, const mg_conv_params *p) {
+    if (MG_FAST && p->work && mg_pointwise(p) && p->out_c % 4 == 0)
+        mg_conv2d_dx_tile_s16__1x1(dx, work, da, w, pitch, r, p);
+    else
+        input_gradient(dx, da, w, pitch, r, p);
 }
 
 void mg_depthwise_conv2d_dx_tile_s16(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch,
@@ -130,14 +132,14 @@ void mg_depthwise_conv2d_dx_tile_s16(int16_t *dx, const int16_t *da, const int8_
     (fast ? mg_depthwise_conv2d_dx_tile_s16__4 : depthwise_gradient)(dx, da, w, pitch, r, p);
 }
 
-void mg_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
-                      mg_scale *dx_scale, const mg_conv_params *p) {
+void mg_conv2d_dx_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
+                      const mg_scale *da_scale, mg_scale *dx_scale, const mg_conv_params *p) {
     if (MG_WIDE && mg_wide_matrix(p)) {
         mg_conv2d_dx_s16__wide(dx, da, w, da_scale, dx_scale, p);
         return;
     }
     mg_renorm r = mg_renorm_start(dx_scale, da_scale->bits);
-    mg_conv2d_dx_tile_s16(dx, da, w, p->in_c, &r, p);
+    mg_conv2d_dx_tile_s16(dx, work, da, w, p->in_c, &r, p);
     mg_renorm_end(&r, dx_scale, da_scale->exp + p->offset, da_scale->bits);
 }
 

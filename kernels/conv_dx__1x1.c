@@ -1,10 +1,10 @@
-/* Input gradient of a 1x1 convolution: four input channels, whose weights lie transposed and widened on the
- * stack, by some pixels at a time. */
+/* Input gradient of a 1x1 convolution: four input channels, whose weights lie transposed and widened in
+ * scratch memory, by all pixels; or by some at a time, with as many weights as fit behind their sums. */
 #include "geometry.h"
 #include "quad.h"
 #include "tile.h"
 
-enum { PIXELS = 64, CHANNELS = 256 }; /* sums, 1 KB; output channels at a time, 2 KB */
+enum { PIXELS = 64 }; /* whose sums are kept */
 
 /* Four columns that lie anywhere, from row `from` on, as mg_transpose_quads does. */
 static void transpose_columns(uint32_t *quads, const mg_column *columns, int32_t from, int32_t n) {
@@ -47,25 +47,27 @@ static void transpose(uint32_t *quads, const quad *q, int32_t from, int32_t n) {
 }
 
 /* One quad of all pixels. */
-static void gradient(int16_t *dx, const int16_t *da, const quad *q, const mg_conv_params *p, mg_renorm *r) {
-    uint32_t quads[2 * CHANNELS];
-    int32_t sums[PIXELS][4];
-    const int32_t in_c = p->in_c, out_c = p->out_c, pixels = p->in_h * p->in_w;
-    const int words = (uintptr_t)da % 4 == 0;
-    if (words && q->n == 4 && out_c <= CHANNELS) {
+static void gradient(int16_t *dx, int32_t *work, const int16_t *da, const quad *q, const mg_conv_params *p,
+                     mg_renorm *r) {
+    const int32_t in_c = p->in_c, out_c = p->out_c, pixels = p->in_h * p->in_w, most = mg_min(PIXELS, pixels);
+    if (q->n == 4 && 2 * out_c <= p->work) {
+        uint32_t *const quads = (uint32_t *)work;
         transpose(quads, q, 0, out_c);
         mg_quads_renorm_s16(dx, da, quads, (mg_rows_of){out_c, pixels, out_c, in_c}, r);
         return;
     }
+    int32_t(*const sums)[4] = (int32_t(*)[4])work;
+    uint32_t *const quads = (uint32_t *)sums[most];
+    const int32_t channels = (p->work - 4 * most) / 2 & ~3;
     for (int32_t i = 0, count; i < pixels; i += count) {
-        count = mg_min(PIXELS, pixels - i);
+        count = mg_min(most, pixels - i);
         memset(sums, 0, (size_t)count * sizeof *sums);
-        for (int32_t c = 0; c < out_c; c += CHANNELS) {
-            const mg_rows_of rows = {mg_min(CHANNELS, out_c - c), count, out_c, 4};
+        for (int32_t c = 0; c < out_c; c += channels) {
+            const mg_rows_of rows = {mg_min(channels, out_c - c), count, out_c, 4};
             transpose(quads, q, c, rows.n);
-            (words ? mg_quads_s16 : mg_quads_s16__unaligned)(*sums, da + i * out_c + c, quads, rows);
+            mg_quads_s16(*sums, da + i * out_c + c, quads, rows);
         }
-        put(dx + i * in_c, sums, count, q, in_c, r);
+        put(dx + i * in_c, (const int32_t(*)[4])sums, count, q, in_c, r);
     }
 }
 
@@ -84,44 +86,45 @@ static quad quad_of_part(const int8_t *w, int32_t c, int32_t *next, const int8_t
     return q;
 }
 
-void mg_conv2d_dx_tile_s16__1x1(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch, mg_renorm *r,
-                                const mg_conv_params *p) {
+void mg_conv2d_dx_tile_s16__1x1(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w, int32_t pitch,
+                                mg_renorm *r, const mg_conv_params *p) {
     for (int32_t c = 0; c < p->in_c; c += 4) {
         const quad q = quad_of_plane(w, c, p->in_c, pitch);
-        gradient(dx + c, da, &q, p, r);
+        gradient(dx + c, work, da, &q, p, r);
     }
 }
 
-void mg_conv2d_dx_part_s16__1x1(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
-                                mg_scale *dx_scale, const int8_t *part, const int32_t *index,
-                                const mg_conv_part_params *p) {
+void mg_conv2d_dx_part_s16__1x1(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
+                                const mg_scale *da_scale, mg_scale *dx_scale, const int8_t *part,
+                                const int32_t *index, const mg_conv_part_params *p) {
     const int32_t in_c = p->conv.in_c, exp = da_scale->exp + p->conv.offset;
     mg_renorm r = mg_renorm_start(dx_scale, da_scale->bits);
     for (int32_t c = 0, next = 0; c < in_c; c += 4) {
         const quad q = quad_of_part(w, c, &next, part, index, p);
-        gradient(dx + c, da, &q, &p->conv, &r);
+        gradient(dx + c, work, da, &q, &p->conv, &r);
     }
     mg_renorm_end(&r, dx_scale, exp, da_scale->bits);
 }
 
 /* What a tile adds to four channels of the sums. */
-static void add(int32_t *sums, const int16_t *da, const quad *q, const mg_conv_params *p) {
-    uint32_t quads[2 * MG_TILE];
+static void add(int32_t *sums, int32_t *work, const int16_t *da, const quad *q, const mg_conv_params *p) {
+    uint32_t *const quads = (uint32_t *)work;
     transpose(quads, q, 0, p->out_c);
     mg_quads_s16(sums, da, quads, (mg_rows_of){p->out_c, p->in_h * p->in_w, p->out_c, p->in_c});
 }
 
-void mg_conv2d_dx_sums_s32(int32_t *sums, const int16_t *da, const int8_t *w, const mg_conv_params *p) {
+void mg_conv2d_dx_sums_s32(int32_t *sums, int32_t *work, const int16_t *da, const int8_t *w,
+                           const mg_conv_params *p) {
     for (int32_t c = 0; c < p->in_c; c += 4) {
         const quad q = quad_of_plane(w, c, p->in_c, p->in_c);
-        add(sums + c, da, &q, p);
+        add(sums + c, work, da, &q, p);
     }
 }
 
-void mg_conv2d_dx_part_sums_s32(int32_t *sums, const int16_t *da, const int8_t *w, const int8_t *part,
-                                const int32_t *index, const mg_conv_part_params *p) {
+void mg_conv2d_dx_part_sums_s32(int32_t *sums, int32_t *work, const int16_t *da, const int8_t *w,
+                                const int8_t *part, const int32_t *index, const mg_conv_part_params *p) {
     for (int32_t c = 0, next = 0; c < p->conv.in_c; c += 4) {
         const quad q = quad_of_part(w, c, &next, part, index, p);
-        add(sums + c, da, &q, &p->conv);
+        add(sums + c, work, da, &q, &p->conv);
     }
 }

@@ -59,9 +59,10 @@ void mg_conv2d_part_s8(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x,
     (fast ? mg_conv2d_part_s8__quads : part_forward)(y, mask, work, x, w, b, m, part, index, p);
 }
 
-static void part_gradient(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
-                          mg_scale *dx_scale, const int8_t *part, const int32_t *index,
-                          const mg_conv_part_params *p) {
+static void part_gradient(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
+                          const mg_scale *da_scale, mg_scale *dx_scale, const int8_t *part,
+                          const int32_t *index, const mg_conv_part_params *p) {
+    (void)work;
     const int32_t in_c = p->conv.in_c, out_c = p->conv.out_c, pixels = p->conv.in_h * p->conv.in_w,
                   exp = da_scale->exp + p->conv.offset;
     mg_renorm r = mg_renorm_start(dx_scale, da_scale->bits);
@@ -78,9 +79,9 @@ static void part_gradient(int16_t *dx, const int16_t *da, const int8_t *w, const
     mg_renorm_end(&r, dx_scale, exp, da_scale->bits);
 }
 
-void mg_conv2d_dx_part_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
-                           mg_scale *dx_scale, const int8_t *part, const int32_t *index,
-                           const mg_conv_part_params *p) {
+void mg_conv2d_dx_part_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
+                           const mg_scale *da_scale, mg_scale *dx_scale, const int8_t *part,
+                           const int32_t *index, const mg_conv_part_params *p) {
 #if MG_WIDE
     if (mg_wide_matrix(&p->conv)) {
         int8_t all[1 << 18];
@@ -89,5 +90,5 @@ void mg_conv2d_dx_part_s16(int16_t *dx, const int16_t *da, const int8_t *w, cons
         return;
     }
 #endif
-    (MG_FAST ? mg_conv2d_dx_part_s16__1x1 : part_gradient)(dx, da, w, da_scale, dx_scale, part, index, p);
+    (MG_FAST ? mg_conv2d_dx_part_s16__1x1 : part_gradient)(dx, work, da, w, da_scale, dx_scale, part, index, p);
 }

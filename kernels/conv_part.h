@@ -34,13 +34,14 @@ void mg_conv2d_part_s8__quads(int8_t *y, uint8_t *mask, int32_t *work, const int
                               const int32_t *b, const int32_t *m, const int8_t *part, const int32_t *index,
                               const mg_conv_part_params *p);
 
-/* conv.h's mg_conv2d_dx_s16 for kernel 1, stride 1, pad 0, in_c % 2 == 0, out_c % 4 == 0, out_c <= 640. */
-void mg_conv2d_dx_part_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
-                           mg_scale *dx_scale, const int8_t *part, const int32_t *index,
-                           const mg_conv_part_params *p);
-void mg_conv2d_dx_part_s16__1x1(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
-                                mg_scale *dx_scale, const int8_t *part, const int32_t *index,
-                                const mg_conv_part_params *p);
+/* conv.h's mg_conv2d_dx_s16 for kernel 1, stride 1, pad 0, in_c % 2 == 0, out_c % 4 == 0, out_c <= 640.
+ * It needs work in any case. */
+void mg_conv2d_dx_part_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
+                           const mg_scale *da_scale, mg_scale *dx_scale, const int8_t *part,
+                           const int32_t *index, const mg_conv_part_params *p);
+void mg_conv2d_dx_part_s16__1x1(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
+                                const mg_scale *da_scale, mg_scale *dx_scale, const int8_t *part,
+                                const int32_t *index, const mg_conv_part_params *p);
 
 /* One row: of n weights of the plane, those in the part replaced. */
 static inline void mg_merge_row(int8_t *to, const int8_t *w, int32_t n, const int8_t *part,

@@ -20,9 +20,6 @@ static uint32_t entry_after_first(int32_t n) {
     "sxtb16 r2, r2\n\t"
 #define LOAD_S16                                                                                          \
     "ldrd   r2, r3, [r12], #8\n\t"
-#define LOAD_UNALIGNED                                                                                    \
-    "ldr    r2, [r12], #4\n\t"                                                                            \
-    "ldr    r3, [r12], #4\n\t"
 
 /* Four products of each sum; the label is where the loop may be entered. */
 #define STEP(label, load)                                                                                 \
@@ -308,7 +305,6 @@ void mg_quads_renorm_s16(int16_t *dx, const int16_t *row, const uint32_t *quads,
 
 QUADS(mg_quads_s8, int8_t, LOAD_S8)
 QUADS(mg_quads_s16, int16_t, LOAD_S16)
-QUADS(mg_quads_s16__unaligned, int16_t, LOAD_UNALIGNED)
 PIXELS(mg_pixels_s8, int8_t, LOAD_S8, NO_KEEP, )
 PIXELS(mg_pixels_s16, int16_t, LOAD_S16, NO_KEEP, )
 PIXELS(mg_pixels_masked_s8, int8_t, LOAD_S8, KEEP, BITS)

@@ -18,9 +18,6 @@ typedef struct {
 void mg_quads_s8(int32_t *sums, const int8_t *row, const uint32_t *quads, mg_rows_of rows);
 void mg_quads_s16(int32_t *sums, const int16_t *row, const uint32_t *quads, mg_rows_of rows);
 
-/* The same of rows at any even address. */
-void mg_quads_s16__unaligned(int32_t *sums, const int16_t *row, const uint32_t *quads, mg_rows_of rows);
-
 /* dx[j * step + k] = row j times quad k, renormalised; rows aligned to 4. */
 void mg_quads_renorm_s16(int16_t *dx, const int16_t *row, const uint32_t *quads, mg_rows_of rows,
                          mg_renorm *r);

@@ -20,8 +20,8 @@ static inline mg_renorm mg_tile_begin(mg_scale *scale, int32_t exp, int32_t bits
 }
 
 /* conv.h's mg_conv2d_dx_s16 and mg_depthwise_conv2d_dx_s16 for a tile of dx. */
-void mg_conv2d_dx_tile_s16(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch, mg_renorm *r,
-                           const mg_conv_params *p);
+void mg_conv2d_dx_tile_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w, int32_t pitch,
+                           mg_renorm *r, const mg_conv_params *p);
 void mg_depthwise_conv2d_dx_tile_s16(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch,
                                      mg_renorm *r, const mg_conv_params *p);
 
@@ -31,17 +31,17 @@ void mg_clamp_dx_tile_s16(int16_t *da, const int16_t *dy, const uint8_t *mask, c
 
 /* The first for kernel 1, stride 1, pad 0, out_c % 4 == 0; the second for in_c % 4 == 0, kernel 3x3, 5x5 or
  * 7x7, stride 1 or 2, pad half the kernel. */
-void mg_conv2d_dx_tile_s16__1x1(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch, mg_renorm *r,
-                                const mg_conv_params *p);
+void mg_conv2d_dx_tile_s16__1x1(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w, int32_t pitch,
+                                mg_renorm *r, const mg_conv_params *p);
 void mg_depthwise_conv2d_dx_tile_s16__4(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch,
                                         mg_renorm *r, const mg_conv_params *p);
 
-/* Pointwise, in_c % 4 == 0, out_c % 8 == 0, out_c <= MG_TILE: what a tile of da adds to the sums of dx,
- * [pixels][in_c]. */
-enum { MG_TILE = 64 };
-void mg_conv2d_dx_sums_s32(int32_t *sums, const int16_t *da, const int8_t *w, const mg_conv_params *p);
-void mg_conv2d_dx_part_sums_s32(int32_t *sums, const int16_t *da, const int8_t *w, const int8_t *part,
-                                const int32_t *index, const mg_conv_part_params *p);
+/* Pointwise, in_c % 4 == 0, out_c % 8 == 0: what a tile of da adds to the sums of dx, [pixels][in_c].
+ * work: 2 * out_c words. */
+void mg_conv2d_dx_sums_s32(int32_t *sums, int32_t *work, const int16_t *da, const int8_t *w,
+                           const mg_conv_params *p);
+void mg_conv2d_dx_part_sums_s32(int32_t *sums, int32_t *work, const int16_t *da, const int8_t *w,
+                                const int8_t *part, const int32_t *index, const mg_conv_part_params *p);
 
 /* The gradient from its sums, which it may overwrite from their first byte on; n: elements, n % 2 == 0. */
 void mg_sums_dx_s16(int16_t *dx, const int32_t *sums, const mg_scale *da_scale, mg_scale *dx_scale,

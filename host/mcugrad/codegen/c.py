@@ -170,6 +170,8 @@ def _model_source(graph: Graph, plan: Plan, c: Mapping[str, str]) -> str:
 #include "pool.h"
 {_stream_header(plan)}{_tile_header(plan)}#include "update.h"
 
+#pragma GCC optimize("Os") /* just calls */
+
 const uint8_t mg_model_hash[16] = {{{hash_bytes}}};
 const char mg_model_name[] = "{graph.name}";
 

@@ -114,8 +114,9 @@ def _gradient(graph: Graph, c: Mapping[str, str], t: Tiles, node: Node, i: int) 
     expected = "MG_GRAD_BITS" if node.op == DEPTHWISE else bits
     if node.ins[0] in t.by_rows:
         dx = f"{dx} + row * {graph.value(node.outs[0]).shape[1] * t.width}"
+    work = f"{c.get(node.work, '0')}, " if ops.get(node.op).work else ""
     return Call(
-        f"{function(t, node)}({dx}, {da}, {w} + c, {t.channels}, &r{i}, &p{i});",
+        f"{function(t, node)}({dx}, {work}{da}, {w} + c, {t.channels}, &r{i}, &p{i});",
         f"mg_renorm r{i} = mg_tile_begin({dx_scale}, {exp}, {expected});",
         f"mg_renorm_end(&r{i}, {dx_scale}, {exp}, {bits});",
     )
@@ -124,11 +125,11 @@ def _gradient(graph: Graph, c: Mapping[str, str], t: Tiles, node: Node, i: int) 
 def _sums(graph: Graph, c: Mapping[str, str], t: Tiles, node: Node, i: int) -> Call:
     """They lie where the gradient will."""
     dx, da, w, da_scale, dx_scale, *part = node.outs[0], *node.ins
-    weights = [_at(graph, c, t, n) for n in (w, *part)]
+    ins = [c[node.work], c[da], *(_at(graph, c, t, n) for n in (w, *part))]
     to, scales = c[dx], [operand(graph, c, n) for n in (da_scale, dx_scale)]
     offset = f"p{i}.{'conv.' if part else ''}offset"
     return Call(
-        f"{function(t, node)}((int32_t *){to}, {', '.join([c[da], *weights])}, &p{i});",
+        f"{function(t, node)}((int32_t *){to}, {', '.join(ins)}, &p{i});",
         f"memset({to}, 0, {t.held(graph, dx)});",
         f"mg_sums_dx_s16({to}, (int32_t *){to}, {', '.join(scales)}, {offset}, {graph.value(dx).size});",
     )

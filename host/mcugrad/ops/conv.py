@@ -238,6 +238,7 @@ register(
     **INPUT,
     shapes=lambda ins, a: ((*a["in_shape"], ins[1].shape[3]),),
     ref=conv2d_dx,
+    work=work.conv2d_dx,
     fields=lambda i, o, a: _geometry(o[0].shape, i[0].shape, i[1].shape[1:3], a),
     macs=lambda i, o: i[0].size * i[1].size // i[1].shape[0],
 )

@@ -76,6 +76,7 @@ register(
     phase="backward",
     shapes=lambda ins, a: get("conv2d_dx").shapes(ins[:4], a),
     ref=conv2d_dx_part,
+    work=work.conv2d_dx,
     fields=lambda i, o, a: _fields("conv2d_dx", i, o, a),
     macs=get("conv2d_dx").macs,
 )

@@ -19,6 +19,7 @@ FEW = 6  # rows of a weight gradient, below which its operand would be taken apa
 BLOCK = 4 * ROWS  # sums of a block of a weight gradient, at most
 PIXELS = 256  # that a 1x1 weight gradient sums
 LONGEST = 192  # products in a row of a window
+SUMMED, WIDENED = 64, 64  # pixels whose sums a 1x1 input gradient keeps; output channels at a time, at least
 
 
 def _either(*ways: Work) -> Work:
@@ -73,6 +74,16 @@ def conv2d_part(ins: Sequence[Value], attrs: Attrs) -> Work:
     most = _channels(-(-co // CHANNELS) * CHANNELS, 2 * (MATRIX - 2 * ci) // ci)
     ways = [Work(windows + CHANNELS * ci // 2, windows + most * ci // 2)] if ci <= PART else []
     return _either(*ways, *([Work(rows, rows)] if ci > PART or co % CHANNELS else []))
+
+
+def conv2d_dx(ins: Sequence[Value], attrs: Attrs) -> Work:
+    """conv_dx__1x1.c: the weights of four input channels, or some of them and sums."""
+    (h, w, _), (co, kh, kw, ci) = ins[0].shape, ins[1].shape
+    if kh * kw * attrs["stride"] != 1 or attrs["pad"] != 0 or co % 4:
+        return NONE
+    sums, every = 4 * min(SUMMED, h * w), 2 * co
+    some = sums + 2 * min(WIDENED, co)
+    return Work(some, sums + every) if ci % 4 else Work(min(every, some), every)
 
 
 def conv2d_dw(da: Value, x: Value, attrs: Attrs, sums: int = 4) -> Work:

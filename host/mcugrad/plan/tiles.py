@@ -18,7 +18,7 @@ from mcugrad.ir import Graph, Node
 from mcugrad.ops.update import MODES
 from mcugrad.plan.schedule import Order, dependencies
 
-WIDEST, LEAST = 64, 8  # channels of a tile: MG_TILE of kernels/tile.h, and whole bytes of a mask
+WIDEST, LEAST = 64, 8  # channels of a tile; whole bytes of a mask
 SUM = 4  # bytes
 PROJECT, DEPTHWISE, EXPAND = "conv2d_dx", "depthwise_conv2d_dx", ("conv2d_dx", "conv2d_dx_part")
 PER_CHANNEL = {  # op -> axis, along which the tile goes, of its outs and operands by name

@@ -25,10 +25,11 @@ AFTER = 0 if "address" in SANITIZERS else GUARD  # the sanitizer's own guard see
 
 
 class Operand:
-    """Memory of one array, aligned to its element and no better, with guard bytes on both sides."""
+    """Memory of one array with guard bytes on both sides, at any byte, or word if it is not of bytes."""
 
     def __init__(self, nbytes: int, itemsize: int, data: Array | None) -> None:
-        self.start, self.stop, self.guarded = GUARD + itemsize, GUARD + itemsize + nbytes, True
+        self.start, self.guarded = GUARD + (1 if itemsize == 1 else 4), True
+        self.stop = self.start + nbytes
         self.raw = np.full(self.stop + AFTER, FILL, np.uint8)
         assert self.raw.ctypes.data % 8 == 0
         if data is not None:

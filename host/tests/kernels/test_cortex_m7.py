@@ -27,7 +27,8 @@ TOOLS = ["arm-none-eabi-gcc", "qemu-system-arm"]
 
 
 class Program:
-    """Cases as C; operands lie at a multiple of eight or, in every other case, one element after one."""
+    """Cases as C; operands lie at a multiple of eight or, in every other case, a byte after one, or a word if
+    they are not of bytes."""
 
     def __init__(self) -> None:
         self.text: list[str] = []
@@ -67,7 +68,7 @@ class Program:
         return "\n".join([shim.source(), '#include "cases.h"', *self.text, table, count, ""])
 
     def _bytes(self, name: str, a: Array) -> str:
-        before = a.itemsize if len(self.cases) % 2 else 8
+        before = (1 if a.itemsize == 1 else 4) if len(self.cases) % 2 else 8
         values = ",".join(map(str, bytes(before) + a.tobytes()))
         self.text.append(f"static uint8_t {name}[] __attribute__((aligned(8))) = {{{values}}};")
         return f"{name} + {before}"
