@@ -72,8 +72,7 @@ typedef int32_t lines_function(const mg_lines *s);
 
 #define LINES(kernel, stride)                                                                                \
     static int32_t lines_##kernel##_##stride(const mg_lines *s) {                                            \
-        return s->bits ? mg_lines_of(s, kernel, stride, kernel == 3, MG_TO_S8_AND_BITS)                      \
-                       : mg_lines_of(s, kernel, stride, kernel == 3, MG_TO_S8);                              \
+        return mg_lines_of(s, kernel, stride, kernel == 3, s->bits ? MG_TO_S8_AND_BITS : MG_TO_S8);          \
     }
 LINES(3, 1)
 LINES(3, 2)

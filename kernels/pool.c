@@ -4,7 +4,7 @@
 
 enum { MOST = 255 }; /* int8 of which an int16 holds the sum */
 
-static inline int8_t mean(int32_t sum, const mg_avgpool_params *p) {
+static __attribute__((noinline)) int8_t mean(int32_t sum, const mg_avgpool_params *p) {
     return (int8_t)mg_ssat8(mg_requant(sum - p->n * p->zero_in, p->mult, p->shift, p->zero_out));
 }
 

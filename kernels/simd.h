@@ -28,6 +28,9 @@
 /* For functions whose arguments must become constants or stay in registers. */
 #define MG_INLINE static inline __attribute__((always_inline))
 
+/* For what no shape with a variant spends time in. */
+#define MG_RARE static __attribute__((noinline, optimize("Os")))
+
 /* Any alignment: one LDR or STR on the chip (never LDRD or LDM, which would fault). */
 static inline uint32_t mg_load32(const void *p) {
     uint32_t v;
