@@ -21,9 +21,6 @@ static void put(int8_t *y, uint8_t *mask, int32_t i, int32_t acc, int32_t m, con
         mg_put_bit(mask, i, q == t);
 }
 
-/* Pixels of one channel that are kept on the stack. */
-enum { PLANE = 1024 };
-
 /* One output: rows of a window are contiguous in x and in w, w being [KH][KW][CI] of one channel. */
 static int32_t window(const int8_t *x, const int8_t *w, mg_taps rows, mg_taps cols, const mg_conv_params *p) {
     int32_t sum = 0, n = (cols.last - cols.first) * p->in_c;
@@ -65,11 +62,11 @@ static int32_t depthwise_window(const int8_t *x, int32_t step, const int8_t *w, 
     return sum;
 }
 
-/* One channel, copied first where it is small: y may then lie over x. */
-MG_RARE void depthwise_channel(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
-                               const int32_t *m, int32_t c, const mg_conv_params *p) {
-    const int32_t pixels = p->in_h * p->in_w, small = pixels <= PLANE, step = small ? 1 : p->in_c;
-    int8_t plane[PLANE];
+/* One channel, copied first where there is room: y may then lie over x. */
+MG_RARE void depthwise_channel(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,
+                               const int32_t *b, const int32_t *m, int32_t c, const mg_conv_params *p) {
+    const int32_t pixels = p->in_h * p->in_w, small = pixels <= 4 * p->work, step = small ? 1 : p->in_c;
+    int8_t *const plane = (int8_t *)work;
     for (int32_t i = 0; small && i < pixels; i++)
         plane[i] = x[i * p->in_c + c];
     for (int32_t i = 0; i < p->out_h * p->out_w; i++) {
@@ -79,17 +76,17 @@ MG_RARE void depthwise_channel(int8_t *y, uint8_t *mask, const int8_t *x, const 
     }
 }
 
-void mg_depthwise_conv2d_s8(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
-                            const int32_t *m, const mg_conv_params *p) {
+void mg_depthwise_conv2d_s8(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,
+                            const int32_t *b, const int32_t *m, const mg_conv_params *p) {
     if (MG_WIDE && mg_wide_depthwise(p)) {
         mg_depthwise_conv2d_s8__wide(y, mask, x, w, b, m, p);
         return;
     }
-    if (MG_FAST && mg_usual_depthwise(p) && p->shift == 0) {
-        mg_depthwise_conv2d_s8__4(y, mask, x, w, b, m, p);
+    if (MG_FAST && p->work && mg_usual_depthwise(p) && p->shift == 0) {
+        mg_depthwise_conv2d_s8__4(y, mask, work, x, w, b, m, p);
         return;
     }
     mg_clear_bits(mask, p->out_h * p->out_w * p->out_c);
     for (int32_t c = 0; c < p->out_c; c++)
-        depthwise_channel(y, mask, x, w, b, m, c, p);
+        depthwise_channel(y, mask, work, x, w, b, m, c, p);
 }

@@ -7,7 +7,7 @@
  * overflows. Gradients are int16 with |q| <= 2^14, aligned to 4. Outputs must not overlap inputs unless said.
  *
  * work: scratch memory, aligned to 4, undefined afterwards, of p->work words: as many as ops/work.py says,
- * or, unless said, none, which means the portable loops. */
+ * or none, which means the portable loops, and nothing in place. */
 #ifndef MG_CONV_H
 #define MG_CONV_H
 
@@ -31,16 +31,16 @@ typedef struct {
  * where x does; so must the variants. */
 void mg_conv2d_s8(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w, const int32_t *b,
                   const int32_t *m, const mg_conv_params *p);
-void mg_depthwise_conv2d_s8(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
-                            const int32_t *m, const mg_conv_params *p);
+void mg_depthwise_conv2d_s8(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,
+                            const int32_t *b, const int32_t *m, const mg_conv_params *p);
 
 /* For what mg_quads (geometry.h) takes. */
 void mg_conv2d_s8__quads(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,
                          const int32_t *b, const int32_t *m, const mg_conv_params *p);
 
 /* For in_c % 4 == 0, kernel 3x3, 5x5 or 7x7, stride 1 or 2, pad at most half the kernel, shift 0. */
-void mg_depthwise_conv2d_s8__4(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
-                               const int32_t *m, const mg_conv_params *p);
+void mg_depthwise_conv2d_s8__4(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,
+                               const int32_t *b, const int32_t *m, const mg_conv_params *p);
 
 /* Gradient through the clamp and the scale: da = mask ? dy * m[channel] / 2^31 : 0. da may be dy. */
 void mg_clamp_dx_s16(int16_t *da, const int16_t *dy, const uint8_t *mask, const int32_t *m,
@@ -53,8 +53,8 @@ void mg_clamp_dx_s16(int16_t *da, const int16_t *dy, const uint8_t *mask, const 
  * (ops/conv.py); so must the variants. */
 void mg_conv2d_dx_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
                       const mg_scale *da_scale, mg_scale *dx_scale, const mg_conv_params *p);
-void mg_depthwise_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
-                                mg_scale *dx_scale, const mg_conv_params *p);
+void mg_depthwise_conv2d_dx_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
+                                const mg_scale *da_scale, mg_scale *dx_scale, const mg_conv_params *p);
 
 /* Weight gradient: sum over output pixels of da * (x - zero_in), no rounding; saturates to int32 (possible
  * only above 256 pixels). Writes every element of dw. */

@@ -164,20 +164,22 @@ static void group(int8_t *y, uint8_t *mask, const int8_t *x, mg_planes *v, mg_li
 /* The taps of four channels. */
 static void widen(mg_planes *v, const int8_t *w, const mg_conv_params *p) {
     const int32_t kernel = p->kernel_w, stride = p->stride, c = p->in_c;
-    uint32_t *to = v->taps[0];
+    uint32_t *to = v->taps;
     for (int32_t y = 0; y < kernel; y++, w += kernel * c) {
         const int8_t *const last = w + (kernel - 2) * c;
         for (const int8_t *at = w; at < last; at += stride * c)
-            mg_put_taps(to++, mg_load32(at), mg_load32(at + c));
-        mg_put_taps(to++, mg_load32(last), mg_load32(last + c));
+            mg_put_taps(to++, v->words, mg_load32(at), mg_load32(at + c));
+        mg_put_taps(to++, v->words, mg_load32(last), mg_load32(last + c));
     }
 }
 
-void mg_depthwise_conv2d_s8__4(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
-                               const int32_t *m, const mg_conv_params *p) {
-    mg_planes v;
+void mg_depthwise_conv2d_s8__4(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,
+                               const int32_t *b, const int32_t *m, const mg_conv_params *p) {
+    mg_planes v = {.words = p->kernel_h * mg_tap_words(p->kernel_w, p->stride)};
     mg_lines s;
-    const int32_t widest = ((mg_most_columns(p->kernel_h) - p->kernel_w) / p->stride + 1) & ~(MG_RUN - 1);
+    mg_planes_in(&v, work, p->work);
+    const int32_t most = (mg_most_columns(&v, p->kernel_h) - p->kernel_w) / p->stride + 1,
+                  widest = most & ~(MG_RUN - 1);
     /* Of a window of 3 x 3 all rows are met; those outside the map are zero. */
     const int three = p->kernel_h == 3;
     const int32_t top = three ? -p->pad_top : 0,
@@ -188,8 +190,8 @@ void mg_depthwise_conv2d_s8__4(int8_t *y, uint8_t *mask, const int8_t *x, const 
         const int32_t n = mg_min(p->out_w - ox, widest), whole = (n + MG_RUN - 1) & ~(MG_RUN - 1);
         mg_planes_at(&v, (whole - 1) * p->stride + p->kernel_w, ox * p->stride - p->pad, p->in_w, top,
                      bottom);
-        s.taps = v.taps[0], s.plane = v.columns, s.pitch = mg_pitch(&v), s.zero = p->zero_out, s.count = 0;
-        s.down = p->stride;
+        s.taps = v.taps, s.words = v.words, s.plane = v.columns, s.pitch = mg_pitch(&v);
+        s.zero = p->zero_out, s.count = 0, s.down = p->stride;
         for (int32_t c = 0; c < p->out_c; c += MG_CHANNELS) {
             s.bias = b + c, s.mult = m + c;
             widen(&v, w + c, p);

@@ -4,8 +4,8 @@
 #include "geometry.h"
 #include "tile.h"
 
-/* Channels gathered at once: their sums live on the stack; and pixels of one channel that are kept there. */
-enum { BLOCK = 32, PLANE = 256 };
+/* Channels gathered at once: their sums live on the stack. */
+enum { BLOCK = 32 };
 
 /* Two bits as two lanes. */
 #define LANES(a, b) ((a)*0xFFFFu | (b)*0xFFFF0000u)
@@ -99,18 +99,17 @@ static int32_t gather_channel(const int16_t *da, int32_t step, const int8_t *w, 
     return acc;
 }
 
-/* Channel by channel, each copied first where it is small: dx may then lie over da. */
-static void depthwise_gradient(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch,
+/* Channel by channel, each copied first where there is room: dx may then lie over da. */
+static void depthwise_gradient(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w, int32_t pitch,
                                mg_renorm *renorm, const mg_conv_params *p) {
-    const int32_t pixels = p->out_h * p->out_w;
-    int16_t plane[PLANE];
+    const int32_t pixels = p->out_h * p->out_w, small = pixels <= 2 * p->work, step = small ? 1 : p->out_c;
+    int16_t *const plane = (int16_t *)work;
     mg_renorm r = *renorm;
     for (int32_t c = 0; c < p->in_c; c++) {
-        for (int32_t i = 0; pixels <= PLANE && i < pixels; i++)
+        const int16_t *const from = small ? plane : da + c;
+        for (int32_t i = 0; small && i < pixels; i++)
             plane[i] = da[i * p->out_c + c];
         for (int32_t i = 0; i < p->in_h * p->in_w; i++) {
-            const int16_t *from = pixels <= PLANE ? plane : da + c;
-            int32_t step = pixels <= PLANE ? 1 : p->out_c;
             int32_t acc = gather_channel(from, step, w + c, pitch, i / p->in_w, i % p->in_w, p);
             dx[i * p->in_c + c] = mg_renorm_one(&r, acc);
         }
@@ -126,10 +125,10 @@ void mg_conv2d_dx_tile_s16(int16_t *dx, int32_t *work, const int16_t *da, const 
         input_gradient(dx, da, w, pitch, r, p);
 }
 
-void mg_depthwise_conv2d_dx_tile_s16(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch,
-                                     mg_renorm *r, const mg_conv_params *p) {
-    const int fast = MG_FAST && mg_usual_depthwise(p) && p->pad == p->kernel_w / 2;
-    (fast ? mg_depthwise_conv2d_dx_tile_s16__4 : depthwise_gradient)(dx, da, w, pitch, r, p);
+void mg_depthwise_conv2d_dx_tile_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
+                                     int32_t pitch, mg_renorm *r, const mg_conv_params *p) {
+    const int fast = MG_FAST && p->work && mg_usual_depthwise(p) && p->pad == p->kernel_w / 2;
+    (fast ? mg_depthwise_conv2d_dx_tile_s16__4 : depthwise_gradient)(dx, work, da, w, pitch, r, p);
 }
 
 void mg_conv2d_dx_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
@@ -143,14 +142,14 @@ void mg_conv2d_dx_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_
     mg_renorm_end(&r, dx_scale, da_scale->exp + p->offset, da_scale->bits);
 }
 
-void mg_depthwise_conv2d_dx_s16(int16_t *dx, const int16_t *da, const int8_t *w, const mg_scale *da_scale,
-                                mg_scale *dx_scale, const mg_conv_params *p) {
+void mg_depthwise_conv2d_dx_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
+                                const mg_scale *da_scale, mg_scale *dx_scale, const mg_conv_params *p) {
     if (MG_WIDE && mg_wide_depthwise(p)) {
         mg_depthwise_conv2d_dx_s16__wide(dx, da, w, da_scale, dx_scale, p);
         return;
     }
     mg_renorm r = mg_renorm_start(dx_scale, MG_GRAD_BITS);
-    mg_depthwise_conv2d_dx_tile_s16(dx, da, w, p->in_c, &r, p);
+    mg_depthwise_conv2d_dx_tile_s16(dx, work, da, w, p->in_c, &r, p);
     mg_renorm_end(&r, dx_scale, da_scale->exp + p->offset, da_scale->bits);
 }
 

@@ -161,7 +161,7 @@ static void group(int16_t *dx, const int16_t *da, mg_column w, mg_planes *v, mg_
                 fill(v, da + v->next * p->out_w * c, c);
         end = v->next == v->bottom ? p->in_h : (v->next * stride - p->pad) / stride * stride;
         end = mg_min(end, first + MG_LINES * stride);
-        s->taps = v->taps[0];
+        s->taps = v->taps;
         for (int32_t i = 0; i < stride * stride; i++) {
             const int32_t y = i / stride, x = i % stride, taps = taps_of(x, p), words = mg_tap_words(taps, 1);
             if (stride == 2 || s->count != p->in_h)
@@ -180,22 +180,24 @@ static void group(int16_t *dx, const int16_t *da, mg_column w, mg_planes *v, mg_
     }
 }
 
-void mg_depthwise_conv2d_dx_tile_s16__4(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch,
-                                        mg_renorm *r, const mg_conv_params *p) {
-    mg_planes v;
+void mg_depthwise_conv2d_dx_tile_s16__4(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
+                                        int32_t pitch, mg_renorm *r, const mg_conv_params *p) {
+    mg_planes v = {.pairs = (uint8_t(*)[2])work};
     mg_lines s;
+    number_taps(&v, p);
+    const int32_t pairs = (v.words + 1) / 2;
+    mg_planes_in(&v, work + pairs, p->work - pairs);
     const int32_t stride = p->stride, most = taps_of(stride - 1, p);
-    const int32_t widest = ((mg_most_columns(most) - most + 1) & ~(MG_RUN - 1)) * stride;
+    const int32_t widest = ((mg_most_columns(&v, most) - most + 1) & ~(MG_RUN - 1)) * stride;
     const int32_t bias[MG_CHANNELS] = {0}, mult[] = {r->mult, r->mult, r->mult, r->mult};
     const int32_t zeros = p->kernel_h * stride == 3; /* rows kept beside the map */
-    number_taps(&v, p);
     s.bias = bias, s.mult = mult, s.zero = (int32_t)r->magnitude;
     for (int32_t from = 0; from < p->in_w; from += widest) {
         const int32_t n = mg_min(p->in_w - from, widest),
                       runs = ((n + stride - 1) / stride + MG_RUN - 1) / MG_RUN;
         mg_planes_at(&v, runs * MG_RUN + most - 1, from / stride - reach(p), p->out_w, -zeros,
                      p->out_h + zeros);
-        s.plane = v.columns, s.pitch = mg_pitch(&v), s.count = 0, s.down = 1;
+        s.words = v.words, s.plane = v.columns, s.pitch = mg_pitch(&v), s.count = 0, s.down = 1;
         for (int32_t c = 0; c < p->in_c; c += MG_CHANNELS) {
             mg_widen_taps(&v, w + c, pitch);
             group(dx + c, da + c, (mg_column){w + c, pitch}, &v, &s, from, n, p);

@@ -7,18 +7,18 @@
 #include "move.h"
 #include "runs.h"
 
-/* Stack: 2.8 KB. 3 x 66 pixels fit, or 7 x 38. */
-enum { MG_CHANNELS = 4, MG_PLANES = 1064, MG_TAPS = 7 * 6, MG_LINES = 8, MG_PARTS = 7 };
+enum { MG_CHANNELS = 4, MG_LINES = 8, MG_PARTS = 7 };
 
 /* Rows base to next - 1 of the map, each `columns` (even) of four planes, as many as `capacity`; columns
  * first to end - 1 lie inside the map, where column 0 is `from`, and rows top (0, or less if some above the
- * map are kept, as zeros) to bottom - 1 are those that windows meet. taps: of each channel, `words` words;
- * pairs: which two taps a word is of, as they are numbered in the weights, or NONE. */
+ * map are kept, as zeros) to bottom - 1 are those that windows meet. room: pixels that there is memory for.
+ * taps: of each channel, `words` words; pairs: which two taps a word is of, as they are numbered in the
+ * weights, or NONE. */
 typedef struct {
-    int16_t rows[MG_PLANES] __attribute__((aligned(8)));
-    uint32_t taps[MG_CHANNELS][MG_TAPS];
-    uint8_t pairs[MG_TAPS][2];
-    int32_t columns, capacity, base, next, from, first, end, top, bottom, words;
+    uint8_t (*pairs)[2];
+    uint32_t *taps;
+    int16_t *rows;
+    int32_t room, columns, capacity, base, next, from, first, end, top, bottom, words;
 } mg_planes;
 
 enum { MG_NO_TAP = 255 };
@@ -36,16 +36,23 @@ static inline int16_t *mg_row_at(mg_planes *v, int32_t row) {
     return v->rows + (row - v->base) * MG_CHANNELS * v->columns;
 }
 
+/* Taps and rows go where there is memory of n words. */
+static inline void mg_planes_in(mg_planes *v, int32_t *memory, int32_t n) {
+    const int32_t taps = MG_CHANNELS * v->words;
+    v->taps = (uint32_t *)memory, v->rows = (int16_t *)(memory + taps),
+    v->room = (n - taps) * 2 / MG_CHANNELS;
+}
+
 /* The most columns of which `rows` rows fit. */
-static inline int32_t mg_most_columns(int32_t rows) {
-    return MG_PLANES / MG_CHANNELS / rows & ~1;
+static inline int32_t mg_most_columns(const mg_planes *v, int32_t rows) {
+    return v->room / rows & ~1;
 }
 
 /* Columns `from` on of a map of so many columns; all zero. */
 MG_SMALL void mg_planes_at(mg_planes *v, int32_t columns, int32_t from, int32_t width, int32_t top,
                            int32_t bottom) {
     v->columns = (columns + 1) & ~1, v->from = from, v->top = top, v->bottom = bottom;
-    v->capacity = MG_PLANES / MG_CHANNELS / v->columns;
+    v->capacity = v->room / v->columns;
     v->capacity = v->capacity < bottom - top ? v->capacity : bottom - top;
     v->first = from < 0 ? -from : 0, v->end = width - from < v->columns ? width - from : v->columns;
     memset(v->rows, 0, (size_t)(v->capacity * mg_pitch(v)));
@@ -67,30 +74,31 @@ static inline void mg_planes_from(mg_planes *v, int32_t first) {
     }
 }
 
-/* Two taps of four channels as a word of each. */
-static inline void mg_put_taps(uint32_t *to, uint32_t a, uint32_t b) {
+/* Two taps of four channels as a word of each, `words` apart. */
+static inline void mg_put_taps(uint32_t *to, int32_t words, uint32_t a, uint32_t b) {
     const uint32_t a02 = mg_sxtb16(a), a13 = mg_sxtb16_ror8(a), b02 = mg_sxtb16(b), b13 = mg_sxtb16_ror8(b);
-    to[0] = mg_pkhbt(a02, b02), to[MG_TAPS] = mg_pkhbt(a13, b13);
-    to[2 * MG_TAPS] = mg_pkhtb(b02, a02), to[3 * MG_TAPS] = mg_pkhtb(b13, a13);
+    to[0] = mg_pkhbt(a02, b02), to[words] = mg_pkhbt(a13, b13);
+    to[2 * words] = mg_pkhtb(b02, a02), to[3 * words] = mg_pkhtb(b13, a13);
 }
 
 /* The taps of four channels; w: [tap][channel], c channels. */
 static inline void mg_widen_taps(mg_planes *v, const int8_t *w, int32_t c) {
-    uint32_t *to = v->taps[0];
+    uint32_t *to = v->taps;
     const uint32_t *const end = to + v->words;
     for (const uint8_t *pair = v->pairs[0]; to < end; to++, pair += 2) {
         const uint32_t a = pair[0] == MG_NO_TAP ? 0 : mg_load32(w + pair[0] * c);
         const uint32_t b = pair[1] == MG_NO_TAP ? 0 : mg_load32(w + pair[1] * c);
-        mg_put_taps(to, a, b);
+        mg_put_taps(to, v->words, a, b);
     }
 }
 
 /* Some lines of four channels, in `parts`. x: of the first channel, row 0 of the map would be here; to: the
- * first channel's outputs, `step` bytes before the next one's; beyond: bytes from behind a line's outputs to
- * the next line's; down: rows from a line to the next; bits: or NULL; zero: see mg_run. */
+ * first channel's outputs, `step` bytes before the next one's; words: of taps a channel; beyond: bytes from
+ * behind a line's outputs to the next line's; down: rows from a line to the next; bits: or NULL; zero: see
+ * mg_run. */
 typedef struct {
     mg_line lines[MG_PARTS];
-    int32_t parts, count, runs, pitch, plane, down, apart, step, beyond, zero;
+    int32_t parts, count, runs, pitch, plane, words, down, apart, step, beyond, zero;
     const int16_t *x;
     const uint32_t *taps;
     int8_t *to;
@@ -126,7 +134,7 @@ MG_INLINE int32_t mg_lines_of(const mg_lines *s, const int taps, const int strid
     for (int32_t k = 0; k < MG_CHANNELS; k++) {
         const mg_line *line = s->lines, *const end = line + s->parts;
         r.start.bias = r.start.again = s->bias[k], r.scale.mult = s->mult[k];
-        r.to.first = s->to + k * s->step, r.taps = s->taps + k * MG_TAPS, r.bits = s->bits;
+        r.to.first = s->to + k * s->step, r.taps = s->taps + k * s->words, r.bits = s->bits;
         for (; line < end; line++)
             mg_runs(&r, s->x + k * s->plane, line, pitch, taps, stride, three, kind);
     }

@@ -22,8 +22,8 @@ static inline mg_renorm mg_tile_begin(mg_scale *scale, int32_t exp, int32_t bits
 /* conv.h's mg_conv2d_dx_s16 and mg_depthwise_conv2d_dx_s16 for a tile of dx. */
 void mg_conv2d_dx_tile_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w, int32_t pitch,
                            mg_renorm *r, const mg_conv_params *p);
-void mg_depthwise_conv2d_dx_tile_s16(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch,
-                                     mg_renorm *r, const mg_conv_params *p);
+void mg_depthwise_conv2d_dx_tile_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
+                                     int32_t pitch, mg_renorm *r, const mg_conv_params *p);
 
 /* conv.h's mg_clamp_dx_s16; the mask is whole, `first` the tile's first channel. */
 void mg_clamp_dx_tile_s16(int16_t *da, const int16_t *dy, const uint8_t *mask, const int32_t *m,
@@ -33,8 +33,8 @@ void mg_clamp_dx_tile_s16(int16_t *da, const int16_t *dy, const uint8_t *mask, c
  * 7x7, stride 1 or 2, pad half the kernel. */
 void mg_conv2d_dx_tile_s16__1x1(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w, int32_t pitch,
                                 mg_renorm *r, const mg_conv_params *p);
-void mg_depthwise_conv2d_dx_tile_s16__4(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch,
-                                        mg_renorm *r, const mg_conv_params *p);
+void mg_depthwise_conv2d_dx_tile_s16__4(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
+                                        int32_t pitch, mg_renorm *r, const mg_conv_params *p);
 
 /* Pointwise, in_c % 4 == 0, out_c % 8 == 0: what a tile of da adds to the sums of dx, [pixels][in_c].
  * work: 2 * out_c words. */

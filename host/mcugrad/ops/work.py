@@ -19,6 +19,8 @@ FEW = 6  # rows of a weight gradient, below which its operand would be taken apa
 BLOCK = 4 * ROWS  # sums of a block of a weight gradient, at most
 PIXELS = 256  # that a 1x1 weight gradient sums
 LONGEST = 192  # products in a row of a window
+PLANES = 532  # words at most for rows of four channels of a depthwise map
+KEPT, KEPT_DX = 1024, 256  # pixels of a channel that are kept where what is made of it lies over it
 SUMMED, WIDENED = 64, 64  # pixels whose sums a 1x1 input gradient keeps; output channels at a time, at least
 
 
@@ -105,3 +107,47 @@ def conv2d_dw_sgd(ins: Sequence[Value], attrs: Attrs) -> Work:
         return Work(quad + 8 * min(ci, FEW), quad + 8 * min(ci, ROWS))
     block = min(BLOCK, w.size)
     return _either(Work(block, block), conv2d_dw(da, x, attrs, sums=8))
+
+
+def depthwise_conv2d(ins: Sequence[Value], attrs: Attrs) -> Work:
+    """conv__depthwise.c, or a channel of x."""
+    (h, w, c), (kernel, _, _), stride = ins[0].shape, ins[1].shape, attrs["stride"]
+    kept = -(-h * w // 4) if h * w <= KEPT else 0
+    if not _usual(ins[1], attrs) or attrs["shift"]:
+        return Work(kept, kept)
+    oh, ow = ((n + 2 * attrs["pad"] - kernel) // stride + 1 for n in (h, w))
+    columns = (-(-ow // 4) * 4 - 1) * stride + kernel
+    rows = (oh - 1) * stride + 3 if kernel == 3 else h
+    return _either(_planes(kernel * _tap_words(kernel, stride), columns, kernel, rows), Work(kept, kept))
+
+
+def depthwise_conv2d_dx(ins: Sequence[Value], attrs: Attrs) -> Work:
+    """conv_dx__depthwise.c, or a channel of da."""
+    (oh, ow, _), (_, w), (kernel, _, _) = ins[0].shape, attrs["in_shape"], ins[1].shape
+    stride, pad = attrs["stride"], attrs["pad"]
+    kept = -(-oh * ow // 2) if oh * ow <= KEPT_DX else 0
+    if not _usual(ins[1], attrs) or pad != kernel // 2:
+        return Work(kept, kept)
+    taps = [(phase + pad) // stride + pad // stride + 1 for phase in range(stride)]
+    words = sum(y * _tap_words(x, 1) for y in taps for x in taps)
+    columns = -(-w // stride // -4) * -4 + taps[-1] - 1
+    planes = _planes(words, columns, taps[-1], oh + 2 * (kernel * stride == 3))
+    pairs = -(-words // 2)
+    return _either(Work(planes.least + pairs, planes.most + pairs), Work(kept, kept))
+
+
+def _usual(w: Value, attrs: Attrs) -> bool:
+    kernel, width, channels = w.shape
+    square = kernel == width and kernel in (3, 5, 7) and attrs["pad"] <= kernel // 2
+    return square and attrs["stride"] in (1, 2) and channels % 4 == 0
+
+
+def _tap_words(taps: int, stride: int) -> int:
+    """Words of two taps each for a row of them; runs.h."""
+    return (taps + 1) // 2 if stride == 2 else max(taps - 1, 1)
+
+
+def _planes(taps: int, columns: int, least: int, rows: int) -> Work:
+    """Of four channels: taps, and so many rows at least, or as many columns of them as fit; planes.h."""
+    row = -(-columns // 2) * 2 * 2
+    return Work(4 * taps + min(PLANES, least * row), 4 * taps + min(PLANES, max(least, rows) * row))
