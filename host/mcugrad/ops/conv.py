@@ -142,14 +142,15 @@ def _gradient(depthwise: bool, g: Gradients, node: Node) -> None:
         _input_gradient(node.op, g, node, da_value)
 
 
-WIDEST, COLUMNS = 24, 16  # of dx, of y: what the kernels take in place
+PLANE, WIDEST = 256, 24  # pixels of da, columns of dx: what the kernels take in place
+KEPT, COLUMNS = 1024, 16  # the same: pixels of x, columns of y
 
 
 def _depthwise_place(ins: Sequence[Value], attrs: Attrs) -> Place:
     """From x's first byte on, if y is no larger: a channel of x is kept whole, or its rows ahead of y's."""
     h, w, _ = ins[0].shape
     ((oh, ow, _), _) = _out_shape(ins, attrs, ins[1].shape[:2], ins[1].shape[2])
-    return "start" if oh <= h and ow <= w and h * w <= work.KEPT and ow <= COLUMNS else ""
+    return "start" if oh <= h and ow <= w and h * w <= KEPT and ow <= COLUMNS else ""
 
 
 def _depthwise_dx_place(ins: Sequence[Value], attrs: Attrs) -> Place:
@@ -158,7 +159,7 @@ def _depthwise_dx_place(ins: Sequence[Value], attrs: Attrs) -> Place:
     behind = h * w - oh * ow
     read = (min((y + attrs["pad"]) // attrs["stride"] + 1, oh) * ow for y in range(h))
     in_time = all((y + 1) * w - behind <= pixels for y, pixels in enumerate(read))
-    return "end" if in_time and behind >= 0 and oh * ow <= work.KEPT_DX and w <= WIDEST else ""
+    return "end" if in_time and behind >= 0 and oh * ow <= PLANE and w <= WIDEST else ""
 
 
 def _like(g: Gradients, param: str, name: str, da: Value) -> Value:
@@ -217,7 +218,7 @@ register(
     inplace=_depthwise_place,
     shapes=lambda ins, a: _out_shape(ins, a, ins[1].shape[:2], ins[1].shape[2]),
     ref=depthwise_conv2d,
-    work=work.depthwise_conv2d,
+    work=lambda ins, a: work.depthwise_conv2d(ins, a, bool(_depthwise_place(ins, a))),
     fields=lambda i, o, a: _geometry(i[0].shape, o[0].shape, i[1].shape[:2], a),
     macs=lambda i, o: o[0].size * i[1].shape[0] * i[1].shape[1],
     grad=lambda g, node: _gradient(True, g, node),
@@ -248,7 +249,7 @@ register(
     inplace=_depthwise_dx_place,
     shapes=lambda ins, a: ((*a["in_shape"], ins[1].shape[2]),),
     ref=depthwise_conv2d_dx,
-    work=work.depthwise_conv2d_dx,
+    work=lambda ins, a: work.depthwise_conv2d_dx(ins, a, bool(_depthwise_dx_place(ins, a))),
     fields=lambda i, o, a: _geometry(o[0].shape, i[0].shape, i[1].shape[:2], a),
     macs=lambda i, o: i[0].size * i[1].shape[0] * i[1].shape[1],
 )

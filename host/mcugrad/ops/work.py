@@ -20,7 +20,7 @@ BLOCK = 4 * ROWS  # sums of a block of a weight gradient, at most
 PIXELS = 256  # that a 1x1 weight gradient sums
 LONGEST = 192  # products in a row of a window
 PLANES = 532  # words at most for rows of four channels of a depthwise map
-KEPT, KEPT_DX = 1024, 256  # pixels of a channel that are kept where what is made of it lies over it
+STRIP = 40  # columns of such a map, above which it may be cut in two
 SUMMED, WIDENED = 64, 64  # pixels whose sums a 1x1 input gradient keeps; output channels at a time, at least
 
 
@@ -109,29 +109,30 @@ def conv2d_dw_sgd(ins: Sequence[Value], attrs: Attrs) -> Work:
     return _either(Work(block, block), conv2d_dw(da, x, attrs, sums=8))
 
 
-def depthwise_conv2d(ins: Sequence[Value], attrs: Attrs) -> Work:
-    """conv__depthwise.c, or a channel of x."""
-    (h, w, c), (kernel, _, _), stride = ins[0].shape, ins[1].shape, attrs["stride"]
-    kept = -(-h * w // 4) if h * w <= KEPT else 0
+def depthwise_conv2d(ins: Sequence[Value], attrs: Attrs, in_place: bool) -> Work:
+    """conv__depthwise.c, or a channel of x where y may lie over it."""
+    (h, w, _), (kernel, _, _), stride = ins[0].shape, ins[1].shape, attrs["stride"]
+    kept = -(-h * w // 4) if in_place else 0
     if not _usual(ins[1], attrs) or attrs["shift"]:
         return Work(kept, kept)
     oh, ow = ((n + 2 * attrs["pad"] - kernel) // stride + 1 for n in (h, w))
-    columns = (-(-ow // 4) * 4 - 1) * stride + kernel
+    most, least = ((-(-n // 4) * 4 - 1) * stride + kernel for n in (ow, -(-ow // 2)))
     rows = (oh - 1) * stride + 3 if kernel == 3 else h
-    return _either(_planes(kernel * _tap_words(kernel, stride), columns, kernel, rows), Work(kept, kept))
+    taps, columns = kernel * _tap_words(kernel, stride), (most if in_place or most <= STRIP else least, most)
+    return _either(_planes(taps, columns, (kernel, rows)), Work(kept, kept))
 
 
-def depthwise_conv2d_dx(ins: Sequence[Value], attrs: Attrs) -> Work:
-    """conv_dx__depthwise.c, or a channel of da."""
+def depthwise_conv2d_dx(ins: Sequence[Value], attrs: Attrs, in_place: bool) -> Work:
+    """conv_dx__depthwise.c, or a channel of da where dx may lie over it."""
     (oh, ow, _), (_, w), (kernel, _, _) = ins[0].shape, attrs["in_shape"], ins[1].shape
     stride, pad = attrs["stride"], attrs["pad"]
-    kept = -(-oh * ow // 2) if oh * ow <= KEPT_DX else 0
+    kept = -(-oh * ow // 2) if in_place else 0
     if not _usual(ins[1], attrs) or pad != kernel // 2:
         return Work(kept, kept)
     taps = [(phase + pad) // stride + pad // stride + 1 for phase in range(stride)]
     words = sum(y * _tap_words(x, 1) for y in taps for x in taps)
-    columns = -(-w // stride // -4) * -4 + taps[-1] - 1
-    planes = _planes(words, columns, taps[-1], oh + 2 * (kernel * stride == 3))
+    columns = -(-w // (4 * stride)) * 4 + taps[-1] - 1
+    planes = _planes(words, (columns, columns), (taps[-1], oh + 2 * (kernel * stride == 3)))
     pairs = -(-words // 2)
     return _either(Work(planes.least + pairs, planes.most + pairs), Work(kept, kept))
 
@@ -147,7 +148,7 @@ def _tap_words(taps: int, stride: int) -> int:
     return (taps + 1) // 2 if stride == 2 else max(taps - 1, 1)
 
 
-def _planes(taps: int, columns: int, least: int, rows: int) -> Work:
-    """Of four channels: taps, and so many rows at least, or as many columns of them as fit; planes.h."""
-    row = -(-columns // 2) * 2 * 2
-    return Work(4 * taps + min(PLANES, least * row), 4 * taps + min(PLANES, max(least, rows) * row))
+def _planes(taps: int, columns: tuple[int, int], rows: tuple[int, int]) -> Work:
+    """Of four channels: taps, and so many rows of so many columns at least and at most; planes.h."""
+    least, most = (-(-c // 2) * 4 * max(r, rows[0]) for c, r in zip(columns, rows, strict=True))
+    return Work(4 * taps + min(PLANES, least), 4 * taps + min(PLANES, most))
