@@ -73,8 +73,8 @@ static void gather(int32_t *acc, const int16_t *da, const int8_t *w, int32_t pit
         }
 }
 
-static void input_gradient(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch, mg_renorm *renorm,
-                           const mg_conv_params *p) {
+MG_RARE void input_gradient(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch, mg_renorm *renorm,
+                            const mg_conv_params *p) {
     int32_t acc[BLOCK];
     mg_renorm r = *renorm;
     for (int32_t i = 0; i < p->in_h * p->in_w; i++)
@@ -101,8 +101,8 @@ static int32_t gather_channel(const int16_t *da, int32_t step, const int8_t *w, 
 }
 
 /* Channel by channel, each copied first where it is small: dx may then lie over da. */
-static void depthwise_gradient(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch,
-                               mg_renorm *renorm, const mg_conv_params *p) {
+MG_RARE void depthwise_gradient(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch,
+                                mg_renorm *renorm, const mg_conv_params *p) {
     const int32_t pixels = p->out_h * p->out_w;
     int16_t plane[PLANE];
     mg_renorm r = *renorm;
