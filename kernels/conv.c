@@ -30,17 +30,9 @@ static int32_t window(const int8_t *x, const int8_t *w, mg_taps rows, mg_taps co
     return sum;
 }
 
-void mg_conv2d_s8(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w, const int32_t *b,
-                  const int32_t *m, const mg_conv_params *p) {
-    int32_t per_channel = p->kernel_h * p->kernel_w * p->in_c;
-    if (MG_WIDE && mg_wide_matrix(p)) {
-        mg_conv2d_s8__wide(y, mask, x, w, b, m, p);
-        return;
-    }
-    if (MG_FAST && p->work && mg_quads(p, mask)) {
-        mg_conv2d_s8__quads(y, mask, work, x, w, b, m, p);
-        return;
-    }
+MG_RARE void by_windows(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t *w, const int32_t *b,
+                        const int32_t *m, const mg_conv_params *p) {
+    const int32_t per_channel = p->kernel_h * p->kernel_w * p->in_c;
     mg_clear_bits(mask, p->out_h * p->out_w * p->out_c);
     for (int32_t oy = 0; oy < p->out_h; oy++)
         for (int32_t ox = 0; ox < p->out_w; ox++) {
@@ -49,6 +41,16 @@ void mg_conv2d_s8(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, cons
                 put(y, mask, mg_out_at(oy, ox, p) + c, b[c] + window(x, w + c * per_channel, rows, cols, p),
                     m[c], p);
         }
+}
+
+void mg_conv2d_s8(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w, const int32_t *b,
+                  const int32_t *m, const mg_conv_params *p) {
+    if (MG_WIDE && mg_wide_matrix(p))
+        mg_conv2d_s8__wide(y, mask, x, w, b, m, p);
+    else if (MG_FAST && p->work && mg_quads(p, mask))
+        mg_conv2d_s8__quads(y, mask, work, x, w, b, m, p);
+    else
+        by_windows(y, mask, x, w, b, m, p);
 }
 
 /* One output of one channel; x: pixels `step` apart. */

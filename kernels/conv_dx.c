@@ -22,17 +22,14 @@ static inline void clamp4(int16_t *da, const int16_t *dy, uint32_t bits, const i
     mg_store32(da + 2, mg_scale_two(mg_load32(dy + 2), m[2], m[3]) & KEPT[bits].high);
 }
 
-/* One pixel, from channel 0; at: index of its first element. */
-static void clamp_pixel(int16_t *da, const int16_t *dy, const uint8_t *mask, int32_t at, const int32_t *m,
-                        int32_t channels) {
-    int32_t c = 0;
-    for (; at % 8 == 0 && c + 8 <= channels; c += 8) {
-        const uint32_t bits = mask[(at + c) >> 3];
-        clamp4(da + c, dy + c, bits & 15, m + c);
-        clamp4(da + c + 4, dy + c + 4, bits >> 4, m + c + 4);
+/* Eight channels of n pixels, c elements and `pitch` bytes of the mask apart. */
+static void clamp_column(int16_t *da, const int16_t *dy, const uint8_t *mask, const int32_t *m, int32_t n,
+                         int32_t c, int32_t pitch) {
+    for (; n > 0; n--, mask += pitch, da += c, dy += c) {
+        const uint32_t bits = *mask;
+        clamp4(da, dy, bits & 15, m);
+        clamp4(da + 4, dy + 4, bits >> 4, m + 4);
     }
-    for (; c < channels; c++)
-        da[c] = mg_bit(mask, at + c) ? mg_scale_by(dy[c], m[c]) : 0;
 }
 
 void mg_clamp_dx_s16(int16_t *da, const int16_t *dy, const uint8_t *mask, const int32_t *m,
@@ -46,9 +43,13 @@ void mg_clamp_dx_s16(int16_t *da, const int16_t *dy, const uint8_t *mask, const 
 
 void mg_clamp_dx_tile_s16(int16_t *da, const int16_t *dy, const uint8_t *mask, const int32_t *m,
                           int32_t first, int32_t pitch, const mg_clamp_params *p) {
-    const int32_t channels = p->c;
-    for (int32_t left = p->n, at = first; left > 0; left--, at += pitch, da += channels, dy += channels)
-        clamp_pixel(da, dy, mask, at, m, channels);
+    const int32_t channels = p->c, n = p->n;
+    int32_t c = 0;
+    for (; (first | pitch) % 8 == 0 && c + 8 <= channels; c += 8)
+        clamp_column(da + c, dy + c, mask + ((first + c) >> 3), m + c, n, channels, pitch >> 3);
+    for (; c < channels; c++)
+        for (int32_t i = 0, at = first + c; i < n; i++, at += pitch)
+            da[i * channels + c] = mg_bit(mask, at) ? mg_scale_by(dy[i * channels + c], m[c]) : 0;
 }
 
 /* acc[i] += sum over outputs c of da[c] * w[c][i]; from one w[c] to the next it is `step` */
@@ -72,8 +73,8 @@ static void gather(int32_t *acc, const int16_t *da, const int8_t *w, int32_t pit
         }
 }
 
-static void input_gradient(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch, mg_renorm *renorm,
-                           const mg_conv_params *p) {
+MG_RARE void input_gradient(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch, mg_renorm *renorm,
+                            const mg_conv_params *p) {
     int32_t acc[BLOCK];
     mg_renorm r = *renorm;
     for (int32_t i = 0; i < p->in_h * p->in_w; i++)
@@ -100,8 +101,8 @@ static int32_t gather_channel(const int16_t *da, int32_t step, const int8_t *w, 
 }
 
 /* Channel by channel, each copied first where there is room: dx may then lie over da. */
-static void depthwise_gradient(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w, int32_t pitch,
-                               mg_renorm *renorm, const mg_conv_params *p) {
+MG_RARE void depthwise_gradient(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w, int32_t pitch,
+                                mg_renorm *renorm, const mg_conv_params *p) {
     const int32_t pixels = p->out_h * p->out_w, small = pixels <= 2 * p->work, step = small ? 1 : p->out_c;
     int16_t *const plane = (int16_t *)work;
     mg_renorm r = *renorm;
@@ -127,8 +128,12 @@ void mg_conv2d_dx_tile_s16(int16_t *dx, int32_t *work, const int16_t *da, const 
 
 void mg_depthwise_conv2d_dx_tile_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
                                      int32_t pitch, mg_renorm *r, const mg_conv_params *p) {
-    const int fast = MG_FAST && p->work && mg_usual_depthwise(p) && p->pad == p->kernel_w / 2;
-    (fast ? mg_depthwise_conv2d_dx_tile_s16__4 : depthwise_gradient)(dx, work, da, w, pitch, r, p);
+    const int usual = MG_FAST && mg_usual_depthwise(p) && p->pad == p->kernel_w / 2;
+    if (usual && p->kernel_w * p->stride == 3 && p->in_w % 2 == 0 && mg_max(p->in_h, p->in_w) <= MG_DX_3X3)
+        mg_depthwise_conv2d_dx_tile_s16__3x3(dx, da, w, pitch, r, p);
+    else
+        (usual && p->work ? mg_depthwise_conv2d_dx_tile_s16__4 : depthwise_gradient)(dx, work, da, w, pitch,
+                                                                                     r, p);
 }
 
 void mg_conv2d_dx_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,

@@ -65,17 +65,16 @@ MG_SMALL void number_taps(mg_planes *v, const mg_conv_params *p) {
 
 typedef int32_t lines_function(const mg_lines *s);
 
-#define LINES(name, taps, three)                                                                             \
-    static int32_t lines_##name(const mg_lines *s) {                                                         \
-        return mg_lines_of(s, taps, 1, three, MG_TO_S16);                                                    \
+#define LINES(taps)                                                                                          \
+    static int32_t lines_##taps(const mg_lines *s) {                                                         \
+        return mg_lines_of(s, taps, 1, 0, MG_TO_S16);                                                        \
     }
-LINES(1, 1, 0)
-LINES(2, 2, 0)
-LINES(3, 3, 0)
-LINES(3x3, 3, 1)
-LINES(4, 4, 0)
-LINES(5, 5, 0)
-LINES(7, 7, 0)
+LINES(1)
+LINES(2)
+LINES(3)
+LINES(4)
+LINES(5)
+LINES(7)
 
 static lines_function *const RUNS[] = {
     [1] = lines_1, [2] = lines_2, [3] = lines_3, [4] = lines_4, [5] = lines_5, [7] = lines_7};
@@ -153,12 +152,11 @@ static void lay(mg_lines *s, const mg_planes *v, int32_t first, int32_t end, int
 static void group(int16_t *dx, const int16_t *da, mg_column w, mg_planes *v, mg_lines *s, int32_t from,
                   int32_t n, const mg_conv_params *p) {
     const int32_t stride = p->stride, c = p->in_c, row = p->in_w * c;
-    v->base = v->next = v->top;
+    v->base = v->next = 0;
     for (int32_t first = 0, end; first < p->in_h; first = end) {
         mg_planes_from(v, first / stride - reach(p));
         for (; v->next < mg_min(v->base + v->capacity, v->bottom); v->next++)
-            if (mg_row_inside(v, p->out_h))
-                fill(v, da + v->next * p->out_w * c, c);
+            fill(v, da + v->next * p->out_w * c, c);
         end = v->next == v->bottom ? p->in_h : (v->next * stride - p->pad) / stride * stride;
         end = mg_min(end, first + MG_LINES * stride);
         s->taps = v->taps;
@@ -169,7 +167,7 @@ static void group(int16_t *dx, const int16_t *da, mg_column w, mg_planes *v, mg_
             s->x = mg_row_at(v, 0);
             const int32_t pixels = (n - x + stride - 1) / stride, whole = pixels & ~(MG_RUN - 1);
             const int32_t apart = stride * c, down = stride * row;
-            lines_function *const run = p->kernel_h * stride == 3 ? lines_3x3 : RUNS[taps];
+            lines_function *const run = RUNS[taps];
             int16_t *to = dx + (first + y) * row + (from + x) * c;
             if (s->count && whole)
                 phase(to, s, run, whole, apart, down);
@@ -190,13 +188,11 @@ void mg_depthwise_conv2d_dx_tile_s16__4(int16_t *dx, int32_t *work, const int16_
     const int32_t stride = p->stride, most = taps_of(stride - 1, p);
     const int32_t widest = ((mg_most_columns(&v, most) - most + 1) & ~(MG_RUN - 1)) * stride;
     const int32_t bias[MG_CHANNELS] = {0}, mult[] = {r->mult, r->mult, r->mult, r->mult};
-    const int32_t zeros = p->kernel_h * stride == 3; /* rows kept beside the map */
     s.bias = bias, s.mult = mult, s.zero = (int32_t)r->magnitude;
     for (int32_t from = 0; from < p->in_w; from += widest) {
         const int32_t n = mg_min(p->in_w - from, widest),
                       runs = ((n + stride - 1) / stride + MG_RUN - 1) / MG_RUN;
-        mg_planes_at(&v, runs * MG_RUN + most - 1, from / stride - reach(p), p->out_w, -zeros,
-                     p->out_h + zeros);
+        mg_planes_at(&v, runs * MG_RUN + most - 1, from / stride - reach(p), p->out_w, 0, p->out_h);
         s.words = v.words, s.plane = v.columns, s.pitch = mg_pitch(&v), s.count = 0, s.down = 1;
         for (int32_t c = 0; c < p->in_c; c += MG_CHANNELS) {
             mg_widen_taps(&v, w + c, pitch);
