@@ -12,7 +12,7 @@ from mcugrad.errors import InternalError
 from mcugrad.frontend import models
 from mcugrad.passes.schemes import INFERENCE, scheme_for
 from mcugrad.pipeline import lowered, uncalibrated
-from mcugrad.plan.memory import plan
+from mcugrad.plan.again import planned
 from mcugrad.search.latency import TABLE, coefficients, instructions, predict
 from mcugrad.search.measure import fitted
 
@@ -25,7 +25,7 @@ def test_the_prediction_is_near_what_the_board_counts(case: bench.Case) -> None:
         pytest.skip(f"{case.model} is not here: set MCUGRAD_DATA")
     counted = json.loads(bench.BASELINES.read_text())[case.key]["instructions"]["total"]
     graph = lowered(uncalibrated(models.load(case.model, 10), case.scheme))
-    assert instructions(graph, plan(graph).streamed) == pytest.approx(counted, rel=0.03)
+    assert instructions(*planned(graph)) == pytest.approx(counted, rel=0.03)
 
 
 def test_the_table_says_how_far_off_it_is() -> None:
