@@ -23,6 +23,7 @@ from mcugrad.ops.kinds import kind
 from mcugrad.pipeline import Compiled
 from mcugrad.plan.check import check
 from mcugrad.plan.memory import place
+from mcugrad.plan.scratch import grown
 
 
 def measure(case: Case, board: str, folder: Path) -> dict[str, Any]:
@@ -39,7 +40,8 @@ def measure(case: Case, board: str, folder: Path) -> dict[str, Any]:
 
 def whole(compiled: Compiled) -> Compiled:
     """The same job with no map by rows."""
-    placed = check(compiled.graph, place(compiled.graph, compiled.plan.order))
+    placed = place(compiled.graph, compiled.plan.order)
+    placed = check(compiled.graph, grown(compiled.graph, placed))
     emitted = emit(compiled.graph, placed)
     return replace(compiled, plan=placed, emitted=emitted, manifest=emitted.manifest)
 

@@ -10,10 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from mcugrad import baselines
+from mcugrad.kernelbench import page
 from mcugrad.kernelbench.cases import CASES, Kernel
 from mcugrad.kernelbench.program import count
-from mcugrad.paths import BUILD, ROOT
+from mcugrad.paths import BUILD, KERNELS, ROOT
 
+PAGE = KERNELS / "README.md"
 BASELINES = ROOT / "host" / "tests" / "golden" / "kernels.json"
 
 
@@ -36,11 +38,12 @@ def measure(board: str, folder: Path, only: str = "") -> list[Found]:
 
 
 def run(board: str, console: Console, update: bool = False, only: str = "") -> list[Found]:
-    """Measure, print, renew the baselines if asked."""
+    """Measure, print; renew the baselines, and with them the table of kernels/README.md, if asked."""
     found = measure(board, BUILD / "kernelbench", only)
     console.print(table(found))
     if update:
         baselines.renew(BASELINES, {f.kernel.label: f.instructions for f in found})
+        page.put(PAGE, baselines.load(BASELINES))
     return found
 
 

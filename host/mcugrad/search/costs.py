@@ -49,5 +49,5 @@ class Costs:
             analytic_memory(self.forward, scheme),
             laid.total,
             fits,
-            instructions(graph, placed.streamed),
+            instructions(graph, placed),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -14,23 +14,30 @@ from mcugrad.errors import InternalError
 from mcugrad.ir import Graph, Node
 from mcugrad.ir.graph import Array
 from mcugrad.ops.kinds import kind
+from mcugrad.plan.memory import Plan
 
 TABLE = Path(__file__).with_name("instructions.json")
 Coefficients = Mapping[str, Sequence[float]]  # kind of node -> instructions per feature
 
 
-def instructions(graph: Graph, streamed: Collection[str] = ()) -> int:
+def instructions(graph: Graph, placed: Plan) -> int:
     """Predicted instructions of one step on a Cortex-M7; how well is in the table, `held_out`.
 
-    streamed: the maps that the plan streams (Plan.streamed), which cost more by rows.
+    What runs by rows or by channel tiles costs more: a part of its cost and, of tiles, the more of it the
+    narrower they are.
     """
-    by_rows: float = json.loads(TABLE.read_text())["streamed"]
-    extra = sum(cost(graph, n, coefficients()) for n in graph.nodes if {*n.outs} & {*streamed})
-    return predict(graph, coefficients()) + round(extra * (by_rows - 1))
+    table: dict[str, float] = json.loads(TABLE.read_text())
+    more = [0.0] * len(placed.order)
+    for s in placed.streams:
+        more[s.first : s.last + 1] = [table["streamed"] - 1] * (s.last + 1 - s.first)
+    for t in placed.tiles:
+        more[t.first : t.last + 1] = [table["tiled"] / t.width] * (t.last + 1 - t.first)
+    costs = (cost(graph, node, coefficients()) for node in placed.order)
+    return round(sum(c * (1 + m) for c, m in zip(costs, more, strict=True)))
 
 
 def predict(graph: Graph, table: Coefficients) -> int:
-    """The same from another table, with no stream."""
+    """The same from another table, with neither streams nor tiles."""
     return round(sum(cost(graph, n, table) for n in graph.nodes))
 
 

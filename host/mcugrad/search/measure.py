@@ -41,8 +41,8 @@ HELD_OUT = {
     "proxyless-w0.3": ["98kb", "random 10"],
     "digits-tiny": ["10kb", "random 10"],
 }
-# Whose streams say how much more a map costs by rows.
-STREAMED = {"mcunet-5fps": "49kb", "mbv2-w0.35": "99kb", "proxyless-w0.3": "98kb"}
+# Whose streams and tiles say how much more a map costs by rows, a gradient by channels.
+IN_PARTS = {"mcunet-5fps": "49kb", "mbv2-w0.35": "99kb", "proxyless-w0.3": "98kb"}
 _WEIGHT = 0.02  # of a node's own size against that of the largest of its kind
 
 
@@ -56,13 +56,14 @@ def table() -> dict[str, Any]:
     kinds = {name: fitted(pairs) for name, pairs in sorted(rows.items())}
     judged = {f"{m} {s}": _judge(*measure(m, s), kinds) for m, s in _cases(HELD_OUT)}
     errors = [abs(row["error_percent"]) for row in judged.values()]
-    by_rows = [_by_rows(*case, kinds) for case in STREAMED.items()]
+    streams, tiles = zip(*(_in_parts(*case, kinds) for case in IN_PARTS.items()), strict=True)
     return {
         "made_by": "python -m mcugrad.search.measure",
         "features": ["macs", "elements written", "elements read", "places written", "calls"],
         "fitted_on": [f"{m} {s}" for m, s in _cases(FITTED)],
-        "streamed_on": [f"{m} {s}" for m, s in STREAMED.items()],
-        "streamed": round(float(np.mean(by_rows)), 3),
+        "parts_on": [f"{m} {s}" for m, s in IN_PARTS.items()],
+        "streamed": round(float(np.mean(streams)), 3),
+        "tiled": round(_slope([pair for each in tiles for pair in each]), 2),
         "error_percent": {"mean": round(float(np.mean(errors)), 3), "max": max(errors)},
         "held_out": judged,
         "kinds": kinds,
@@ -87,14 +88,29 @@ def _count(compiled: Compiled, name: str) -> dict[str, Any]:
     return figures
 
 
-def _by_rows(model: str, scheme: str, kinds: dict[str, list[float]]) -> float:
-    """Instructions of the streams over what the table says of their nodes one by one."""
+def _in_parts(
+    model: str, scheme: str, kinds: dict[str, list[float]]
+) -> tuple[float, list[tuple[float, float]]]:
+    """All streams' instructions over what the table says of their nodes one by one; of each tiles the table's
+    over the width, and how many more there are."""
     compiled = pipeline.compile_job(model, scheme, boards.load(BOARD), CLASSES)
-    inside = [i for i in range(len(compiled.plan.order)) if compiled.plan.part_of(i) is not None]
     figures = _count(compiled, f"{model} {scheme}")
-    parts = [*(figures["nodes"][i] for i in inside), *figures["parts"]]
-    counted = sum(part["instructions"] for part in parts)
-    return float(counted / sum(cost(compiled.graph, compiled.plan.order[i], kinds) for i in inside))
+    streams, tiles = [0.0, 0.0], list[tuple[float, float]]()
+    for part in figures["parts"]:
+        inside = range(part["first"], part["last"] + 1)
+        counted = part["instructions"] + sum(figures["nodes"][i]["instructions"] for i in inside)
+        known = sum(cost(compiled.graph, compiled.plan.order[i], kinds) for i in inside)
+        if part["name"].startswith("stream"):
+            streams = [streams[0] + counted, streams[1] + known]
+        else:
+            width = next(t.width for t in compiled.plan.tiles if t.first == part["first"])
+            tiles.append((known / width, counted - known))
+    return streams[0] / streams[1], tiles
+
+
+def _slope(pairs: list[tuple[float, float]]) -> float:
+    x, y = np.array(pairs).T
+    return float(x @ y / (x @ x))
 
 
 def fitted(rows: list[tuple[Array, int]]) -> list[float]:
