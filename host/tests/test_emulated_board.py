@@ -101,8 +101,13 @@ def test_ram_is_as_planned(small_image: Image) -> None:
     board = session(small_image)
     try:
         result = board.evaluate(sample(compiled.forward, 0).tobytes(), 0)
+        at = {
+            name: board.control({"cmd": "symbol", "name": name})["address"]
+            for name in ("mg_arena", "mg_state")
+        }
     finally:
         board.close()
+    assert at["mg_arena"] < at["mg_state"], "what is used most lies in DTCM, the first part of this region"
     assert (result["static_bytes"], result["arena_bytes"]) == (plan.statics, plan.arena)
     assert 0 < result["stack_high"] < plan.stack
 
