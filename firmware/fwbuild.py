@@ -3,6 +3,7 @@
 `firmware(env, ...)` takes any SCons environment and makes the same firmware.elf and firmware.bin in both.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -38,6 +39,7 @@ def generated(board_id: str) -> str:
 
 
 FIRMWARE = [f"firmware/{name}.c" for name in ("main", "train", "state", "link", "frame")]
+SCRIPT_SOURCES = ["firmware/link.ld.in", "firmware/fwbuild.py", "host/mcugrad/boards.py"]
 VECTORS = ["firmware/test/test_kernels/vectors.c"]
 
 
@@ -53,11 +55,12 @@ def flags(board: Board, out: str, gen: str) -> list[str]:
     return [*CPU, f"-mfpu={board.fpu}", *CODE, *SECTIONS, *WARN, *maps]
 
 
-def linker_script(board: Board) -> str:
-    """link.ld.in filled in with the board's memories."""
-    ram = {m.name: m for m in board.ram}
-    # A memory merged into its neighbour goes by the neighbour's name.
-    home = {m.name: next(r.name for r in board.regions if r.origin <= m.origin < r.end) for m in board.ram}
+def linker_script(board: Board, manifest: Path | None) -> str:
+    """link.ld.in filled in with the board's memories, and where in them the model of a manifest lies."""
+    model = json.loads(manifest.read_text()) if manifest else {}
+    homes = board.homes({part: model.get(f"{part}_bytes", 0) for part in ("arena", "state")})
+    homes["dma"] = board.region(board.place["dma"])
+    ring = next(m for m in board.ram if m.name == board.place["dma"])
     lines = [f"    {m.name} (rwx) : ORIGIN = {m.origin:#x}, LENGTH = {m.size}" for m in board.regions]
     return Template((ROOT / "firmware/link.ld.in").read_text()).substitute(
         board=board.id,
@@ -66,9 +69,9 @@ def linker_script(board: Board) -> str:
         regions="\n".join(lines),
         main=board.regions[0].name,
         stack=board.stack,
-        dma_end=hex(ram[board.place["dma"]].end),
-        dma_name=board.place["dma"],
-        **{key: home[board.place[key]] for key in ("state", "arena", "dma")},
+        dma_end=hex(ring.end),
+        dma_name=ring.name,
+        **{part: home.name for part, home in homes.items()},
     )
 
 
@@ -88,7 +91,8 @@ def firmware(env: Any, board_id: str, out: str, gen: str | None = None) -> tuple
     out, gen = relative(out), relative(gen or os.environ.get("MCUGRAD_GEN") or generated(board_id))
     require(env, "arm-none-eabi-gcc", "apt install gcc-arm-none-eabi libnewlib-arm-none-eabi")
     configure(env, board, out, gen)
-    return link(env, board, out, "firmware", FIRMWARE, model_sources(env, board, gen))
+    made = model_sources(env, board, gen)
+    return link(env, board, out, "firmware", FIRMWARE, made, model_manifest(gen))
 
 
 def kernel_tests(env: Any, board_id: str, out: str) -> tuple[Any, Any]:
@@ -102,9 +106,11 @@ def kernel_tests(env: Any, board_id: str, out: str) -> tuple[Any, Any]:
     return link(env, board, out, "kernels", VECTORS, [cases])
 
 
-def link(env: Any, board: Board, out: str, name: str, own: list[str], made: list[str]) -> tuple[Any, Any]:
+def link(
+    env: Any, board: Board, out: str, name: str, own: list[str], made: list[str], manifest: str | None = None
+) -> tuple[Any, Any]:
     """`own`: C files of the checkout; `made`: generated ones. All of it into <name>.elf and .bin."""
-    script = text_file(env, f"{out}/link.ld", linker_script(board))
+    script = script_file(env, board, f"{out}/link.ld", manifest)
     text_file(env, f"{out}/inc/messages.h", header_text())
     objects = [compile_c(env, board, f"{out}/obj/{path[:-2]}.o", path) for path in sources(board, own)]
     objects += [compile_c(env, board, f"{out}/obj/gen/{Path(path).stem}.o", path) for path in made]
@@ -141,6 +147,12 @@ def model_sources(env: Any, board: Board, gen: str) -> list[str]:
     return [f"{gen}/{name}" for name in GENERATED if name.endswith(".c")]
 
 
+def model_manifest(gen: str) -> str | None:
+    """The manifest of a model that was or will be compiled; None for C without one."""
+    to_come = not any((ROOT / gen).glob("*.c"))
+    return f"{gen}/manifest.json" if to_come or (ROOT / gen / "manifest.json").exists() else None
+
+
 def generator(board: Board) -> list[str]:
     return [*host_module("mcugrad"), "compile", "--board", board.id]
 
@@ -154,6 +166,18 @@ def host_module(name: str) -> list[str]:
 def node(path: str) -> str:
     """A path from the root, whichever folder the calling script lies in."""
     return path if Path(path).is_absolute() else f"#{path}"
+
+
+def script_file(env: Any, board: Board, path: str, manifest: str | None) -> Any:
+    """The linker script, made when the manifest is there."""
+
+    def write(target: Any, source: Any, env: Any) -> None:
+        found = Path(source[0].abspath) if manifest else None
+        Path(target[0].abspath).write_text(linker_script(board, found))
+
+    made_of = [f"boards/{board.id}.json", *SCRIPT_SOURCES]
+    facts = [node(name) for name in ([manifest, *made_of] if manifest else made_of)]
+    return env.Command(node(path), facts, Action(write, "write $TARGET"))
 
 
 def text_file(env: Any, path: str, text: str) -> Any:

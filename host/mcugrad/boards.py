@@ -12,6 +12,8 @@ from typing import Any
 from mcugrad.errors import UsageError, UserError
 from mcugrad.paths import BOARDS
 
+RESERVE = 2048  # of the first region and of the DMA's: firmware, link ring, time stamps, alignment
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -49,7 +51,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Board:
-    """What anyone asks of a board. Sizes in bytes; `place` names the RAM of state, arena and dma."""
+    """What anyone asks of a board. Sizes in bytes; `place` names the RAM of dma, and may that of a part."""
 
     id: str
     name: str
@@ -83,6 +85,28 @@ class Board:
             else:
                 merged.append(memory)
         return tuple(merged)
+
+    def region(self, memory: str) -> Memory:
+        """The region that a memory is, or is a part of."""
+        origin = next(m.origin for m in self.ram if m.name == memory)
+        return next(r for r in self.regions if r.origin <= origin < r.end)
+
+    def homes(self, sizes: Mapping[str, int]) -> dict[str, Memory]:
+        """The region of each part (name -> bytes, the hottest first): the first, and fastest, with room.
+
+        `place` goes before. A part for which none has room gets the one with most.
+        """
+        room = {r.name: r.size for r in self.regions}
+        room[self.regions[0].name] -= self.stack + RESERVE
+        room[self.region(self.place["dma"]).name] -= RESERVE
+        homes = {}
+        for part, size in sizes.items():
+            fitting = [r for r in self.regions if room[r.name] >= size]
+            most = max(self.regions, key=lambda r: room[r.name])
+            named = self.place.get(part)
+            homes[part] = self.region(named) if named else (fitting or [most])[0]
+            room[homes[part].name] -= size
+        return homes
 
 
 def known() -> list[str]:
@@ -122,7 +146,7 @@ def _parse(board: str, manifest: Mapping[str, Any]) -> Board:
         flash=_memory("FLASH", **ours["flash"]),
         flash_sectors=tuple(s["size"] for s in ours["flash_sectors"] for _ in range(s["count"])),
         ram=ram,
-        place={key: ours["place"].get(key, ram[0].name) for key in ("state", "arena", "dma")},
+        place={"dma": ram[0].name, **ours["place"]},
         openocd=Probe(**ours["openocd"]),
         usb=tuple((int(v, 16), int(p, 16)) for v, p in manifest["build"]["hwids"]),
         **{key: ours[key] for key in ("chip", "fpu", "cpu_hz", "baud", "stack")},

@@ -3,6 +3,7 @@ from __future__ import annotations
 import configparser
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -21,13 +22,34 @@ def test_f746_memories() -> None:
     board = boards.load("nucleo_f746zg")
     assert (board.ram_bytes, board.flash.size, board.cpu_hz) == (320 * 1024, 1 << 20, 216_000_000)
     assert [(m.name, m.origin, m.size) for m in board.regions] == [("RAM", 0x20000000, 320 * 1024)]
-    assert board.place == {"state": "DTCM", "arena": "DTCM", "dma": "DTCM"}
+    assert board.place == {"dma": "DTCM"}
+    assert {m.name for m in board.homes({"arena": 200_000, "state": 100_000}).values()} == {"RAM"}
 
 
 def test_h743_memories_are_apart() -> None:
     board = boards.load("nucleo_h743zi2")
     assert [m.name for m in board.regions] == ["DTCM", "AXI", "SRAM123"]
-    assert board.place == {"state": "AXI", "arena": "AXI", "dma": "SRAM123"}
+    assert board.place == {"dma": "SRAM123"}
+
+
+@pytest.mark.parametrize(
+    ("arena", "state", "homes"),
+    [
+        (60, 50, ["DTCM", "DTCM"]),
+        (60, 60, ["DTCM", "AXI"]),
+        (119, 1, ["AXI", "DTCM"]),
+        (400, 200, ["AXI", "SRAM123"]),
+        (400, 110, ["AXI", "DTCM"]),
+        (600, 1, ["AXI", "DTCM"]),
+    ],
+)
+def test_the_hot_part_gets_the_fast_memory_that_holds_it(arena: int, state: int, homes: list[str]) -> None:
+    """Sizes in KB, of 128 DTCM, 512 AXI, 288 SRAM123; what fits nowhere gets the largest, to be refused."""
+    board = boards.load("nucleo_h743zi")
+    found = board.homes({"arena": arena << 10, "state": state << 10})
+    assert [found["arena"].name, found["state"].name] == homes
+    told = replace(board, place={**board.place, "state": "SRAM123"})
+    assert told.homes({"arena": arena << 10, "state": state << 10})["state"].name == "SRAM123"
 
 
 def test_unknown_board_names_the_known() -> None:

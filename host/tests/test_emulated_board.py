@@ -22,42 +22,44 @@ from mcugrad.link.ports import emulated
 from mcugrad.link.session import Session
 from mcugrad.pipeline import Compiled, compile_model
 from tests.codegen.test_equality import images
-from tests.networks import sample, small
+from tests.networks import Net, sample, small
 
-BOARD = "nucleo_f746zg"
+BOARD, H743 = "nucleo_f746zg", "nucleo_h743zi"
 Image = tuple[Compiled, Path]
 
 
-def image(compiled: Compiled, folder: Path) -> Image:
-    return compiled, build(BOARD, write(compiled.emitted, folder / "gen"), folder / "out")
+def image(compiled: Compiled, folder: Path, board: str = BOARD) -> Image:
+    return compiled, build(board, write(compiled.emitted, folder / "gen"), folder / "out")
 
 
-def session(made: Image, **other: str) -> Session:
+def session(made: Image, board: str = BOARD, **other: str) -> Session:
     compiled, elf = made
-    expected = replace(Expected.of(BOARD, compiled.manifest, compiled.fit.statics), **other)
-    return Session.connect(emulated(BOARD, elf), boards.load(BOARD).baud, expected, elf)
+    expected = replace(Expected.of(board, compiled.manifest, compiled.fit.statics), **other)
+    return Session.connect(emulated(board, elf), boards.load(board).baud, expected, elf)
 
 
-def assert_same_training(made: Image, steps: int, lr: float, x: Callable[[int], Array], folder: Path) -> None:
+def assert_same_training(
+    made: Image, steps: int, lr: float, x: Callable[[int], Array], folder: Path, board: str = BOARD
+) -> None:
     """Loss and prediction of every step and the final state: reference == host C == board."""
     compiled, _ = made
     host = HostModel(folder / "gen", folder / "host.so")
     state, classes = interp.initial_state(compiled.graph), compiled.manifest["classes"]
-    board = session(made)
+    port = session(made, board)
     try:
         for step in range(steps):
             label = step % classes
             env, state = interp.run(compiled.graph, {"x": x(step)} | interp.scalars(label, lr), state)
             on_host, on_board = (
                 host.step(x(step), label, lr),
-                board.train(step + 1, x(step).tobytes(), label, lr),
+                port.train(step + 1, x(step).tobytes(), label, lr),
             )
             losses = {env["loss"][0].tobytes(), np.float32(on_host.loss).tobytes()}
             assert losses == {np.float32(on_board["loss"]).tobytes()}, f"step {step}"
             assert env["predicted"][0] == on_host.predicted == on_board["predicted"], f"step {step}"
-        bytes_on_board = board.read_state()
+        bytes_on_board = port.read_state()
     finally:
-        board.close()
+        port.close()
     assert bytes_on_board == host.state_bytes()
     for name, value in state_tensors(bytes_on_board, compiled.manifest).items():
         assert np.array_equal(value, state[name]), name
@@ -80,6 +82,17 @@ def test_random_network_30_steps(small_image: Image) -> None:
     assert_same_training(small_image, 30, 0.01, lambda i: sample(small_image[0].forward, i), folder)
 
 
+def test_a_model_over_two_memories(tmp_path: Path) -> None:
+    """The arena in DTCM, the trained state, too large for it, in AXI: as planned, as linked, as trained."""
+    net = Net((6, 6, 64), 1).conv("a", 64, 3).conv("b", 64, 3).head(4)
+    compiled = compile_model(net, "full", boards.load(H743))
+    made = image(compiled, tmp_path, H743)
+    parts = {r.memory.name: set(r.parts) for r in compiled.fit.regions}
+    assert "arena" in parts["DTCM"] and parts["AXI"] == {"trained state"}
+    assert size(made[1], boards.load(H743)).ram == {r.memory.name: r.used for r in compiled.fit.regions}
+    assert_same_training(made, 3, 0.01, lambda i: sample(compiled.forward, i), tmp_path, H743)
+
+
 def test_ram_is_as_planned(small_image: Image) -> None:
     """Plan, ELF and what the board says of itself agree to the byte."""
     compiled, elf = small_image
@@ -88,8 +101,13 @@ def test_ram_is_as_planned(small_image: Image) -> None:
     board = session(small_image)
     try:
         result = board.evaluate(sample(compiled.forward, 0).tobytes(), 0)
+        at = {
+            name: board.control({"cmd": "symbol", "name": name})["address"]
+            for name in ("mg_arena", "mg_state")
+        }
     finally:
         board.close()
+    assert at["mg_arena"] < at["mg_state"], "what is used most lies in DTCM, the first part of this region"
     assert (result["static_bytes"], result["arena_bytes"]) == (plan.statics, plan.arena)
     assert 0 < result["stack_high"] < plan.stack
 

@@ -216,15 +216,12 @@ static uint64_t read_cyccnt(mg_mcu *m) {
 /* Nothing to compute: jump to the next event; while the host is silent, follow the wall clock. */
 void mg_idle(mg_mcu *m) {
     mg_poll_host(m);
-    uint64_t serial = mg_next_event(m), next = serial < m->event_at ? serial : m->event_at;
-    if (serial == MG_NEVER) {
-        uint64_t waited = m->cycles + mg_wait_host(m, next - m->cycles);
-        next = waited < next ? waited : next;
-    }
-    if (next > m->cycles) {
-        m->idle_cycles += next - m->cycles;
-        m->cycles = next;
-    }
+    uint64_t serial = mg_next_event(m), next = serial < m->event_at ? serial : m->event_at, began = m->cycles;
+    if (serial == MG_NEVER)
+        mg_wait_host(m, next);
+    else
+        m->cycles = mg_latest(m->cycles, next);
+    m->idle_cycles += m->cycles - began;
     mg_pump(m);
 }
 

@@ -56,19 +56,27 @@ static void listen_to(fd_set *fds, int fd) {
         FD_SET(fd, fds);
 }
 
-/* Sleep until a byte or a command comes, at most so many cycles; returns the wall time slept, in cycles. */
-uint64_t mg_wait_host(mg_mcu *m, uint64_t cycles) {
-    uint64_t mhz = mg_latest(m->hz / 1000000, 1), head = m->uart.head, start = now_ns();
-    uint64_t us = cycles / mhz < LONGEST_WAIT_US ? cycles / mhz : LONGEST_WAIT_US;
-    struct timeval most = {0, (long)us};
+static void pass(mg_mcu *m, uint64_t since_ns, uint64_t began, uint64_t until) {
+    uint64_t now = began + (now_ns() - since_ns) * mg_latest(m->hz / 1000000, 1) / 1000 + 1;
+    m->cycles = mg_latest(m->cycles, now < until ? now : until);
+}
+
+/* Sleep until a byte or a command comes, at most to a cycle. Board time follows the wall clock, and what has
+ * come arrives when it is seen: counted from the sleep's begin, bytes would be due all at once. */
+void mg_wait_host(mg_mcu *m, uint64_t until) {
+    uint64_t head = m->uart.head, start = now_ns(), began = m->cycles;
+    uint64_t us = (until - began) / mg_latest(m->hz / 1000000, 1);
+    struct timeval most = {0, (long)(us < LONGEST_WAIT_US ? us : LONGEST_WAIT_US)};
     fd_set fds;
     FD_ZERO(&fds);
     listen_to(&fds, m->uart.host_fd);
     listen_to(&fds, m->uart.control_fd);
     listen_to(&fds, m->uart.debug_fd);
     int ready = select(FD_SETSIZE, &fds, 0, 0, &most);
+    pass(m, start, began, until);
     mg_poll_host(m);
-    if (ready > 0 && head == m->uart.head && !m->attention)
+    if (ready > 0 && head == m->uart.head && !m->attention) {
         select(0, 0, 0, 0, &most); /* a pty that nobody has opened is always "ready" */
-    return (now_ns() - start) * mhz / 1000 + 1;
+        pass(m, start, began, until);
+    }
 }

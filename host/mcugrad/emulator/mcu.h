@@ -109,7 +109,7 @@ mg_region *mg_find(mg_mcu *m, uint64_t addr);
 bool mg_due(mg_mcu *m);
 void mg_pump(mg_mcu *m);
 void mg_poll_host(mg_mcu *m);
-uint64_t mg_wait_host(mg_mcu *m, uint64_t cycles);
+void mg_wait_host(mg_mcu *m, uint64_t until);
 uint64_t mg_next_event(const mg_mcu *m);
 mg_stream *mg_stream_for(mg_mcu *m, uint32_t par, bool receive);
 uint8_t *mg_dma_memory(mg_mcu *m, mg_stream *s, bool receive);

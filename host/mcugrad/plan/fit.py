@@ -64,21 +64,17 @@ def lay(graph: Graph, plan: Plan, board: Board) -> Fit:
     state = state_bytes(graph)
     marks = MARK * (len(plan.order) + 1)
     firmware = FIRMWARE[board.chip] + (FEED if plan.feeds else 0)
-    parts = {
-        "stack": (board.stack, board.ram[0].name),
-        "firmware": (firmware, board.ram[0].name),
-        "link ring": (RING, board.place["dma"]),
-        "time stamps": (marks, board.ram[0].name),
-        "trained state": (state, board.place["state"]),
-        "arena": (plan.arena_bytes, board.place["arena"]),
-    }
-    regions = tuple(Region(m, _inside(board, m, parts)) for m in board.regions)
-    return Fit(regions, firmware + RING + marks + state, plan.arena_bytes, board.stack)
-
-
-def _inside(board: Board, memory: Memory, parts: Mapping[str, tuple[int, str]]) -> dict[str, int]:
-    homes = {m.name: m.origin for m in board.ram}
-    return {name: size for name, (size, home) in parts.items() if memory.origin <= homes[home] < memory.end}
+    main, homes = board.regions[0], board.homes({"arena": plan.arena_bytes, "state": state})
+    parts = [
+        ("stack", board.stack, main),
+        ("firmware", firmware, main),
+        ("link ring", RING, board.region(board.place["dma"])),
+        ("time stamps", marks, main),
+        ("trained state", state, homes["state"]),
+        ("arena", plan.arena_bytes, homes["arena"]),
+    ]
+    regions = (Region(m, {name: size for name, size, home in parts if home == m}) for m in board.regions)
+    return Fit(tuple(regions), firmware + RING + marks + state, plan.arena_bytes, board.stack)
 
 
 def _too_large(graph: Graph, plan: Plan, board: Board, region: Region) -> OutOfMemoryError:

@@ -44,6 +44,18 @@ def test_a_48_kb_push_arrives_whole(bare: Bare, record_property: Any) -> None:
     assert counters["cycles"] > 48 * 1024 * 170  # ten bits of 17 clocks a byte: paced in the board's time
 
 
+def test_bytes_that_came_while_the_machine_was_busy_keep_the_lines_pace(bare: Bare) -> None:
+    """The board asleep, the host's scheduler elsewhere: not all of them are due when it wakes."""
+    data, child = os.urandom(3 * RING), bare.port._child.pid
+    bare.send("p", len(data))
+    time.sleep(0.1)
+    os.kill(child, signal.SIGSTOP)
+    bare.port.write(data)
+    time.sleep(0.2)
+    os.kill(child, signal.SIGCONT)
+    assert bare.words(1) == (zlib.crc32(data),)
+
+
 def test_bytes_that_nobody_takes_are_overrun(bare: Bare) -> None:
     """The DMA ring has no end: 600 bytes into 509 while the core computes lose the oldest, as on the chip."""
     bare.send("m", 200_000)
