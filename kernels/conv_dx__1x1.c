@@ -1,5 +1,6 @@
 /* Input gradient of a 1x1 convolution: four input channels, whose weights lie transposed and widened in
- * scratch memory, by all pixels; or by some at a time, with as many weights as fit behind their sums. */
+ * scratch memory, by all pixels; or by some at a time, with as many weights as fit behind their sums. Pixels
+ * at the end whose da is the same, as an average pool's are unless one was clamped, are worked out once. */
 #include "geometry.h"
 #include "quad.h"
 #include "tile.h"
@@ -46,10 +47,30 @@ static void transpose(uint32_t *quads, const quad *q, int32_t from, int32_t n) {
         transpose_columns(quads, q->columns, from, n);
 }
 
-/* One quad of all pixels. */
-static void gradient(int16_t *dx, int32_t *work, const int16_t *da, const quad *q, const mg_conv_params *p,
-                     mg_renorm *r) {
-    const int32_t in_c = p->in_c, out_c = p->out_c, pixels = p->in_h * p->in_w, most = mg_min(PIXELS, pixels);
+static int same(const int16_t *a, const int16_t *b, int32_t n) {
+    for (int32_t i = 0; i < n; i += 2)
+        if (mg_load32(a + i) != mg_load32(b + i))
+            return 0;
+    return 1;
+}
+
+/* So many pixels, the others are like the last of them; c % 2 == 0 channels. */
+static int32_t distinct(const int16_t *da, int32_t pixels, int32_t c) {
+    while (pixels > 1 && same(da + (pixels - 1) * c, da + (pixels - 2) * c, c))
+        pixels--;
+    return pixels;
+}
+
+/* Pixels `from` to `pixels` - 1 of c channels become like the one before them. */
+static void repeat(int16_t *dx, int32_t from, int32_t pixels, int32_t c) {
+    for (int32_t i = from * c; i < pixels * c; i++)
+        dx[i] = dx[i - c];
+}
+
+/* One quad of some pixels. */
+static void gradient(int16_t *dx, int32_t *work, const int16_t *da, int32_t pixels, const quad *q,
+                     const mg_conv_params *p, mg_renorm *r) {
+    const int32_t in_c = p->in_c, out_c = p->out_c, most = mg_min(PIXELS, pixels);
     if (q->n == 4 && 2 * out_c <= p->work) {
         uint32_t *const quads = (uint32_t *)work;
         transpose(quads, q, 0, out_c);
@@ -88,21 +109,25 @@ static quad quad_of_part(const int8_t *w, int32_t c, int32_t *next, const int8_t
 
 void mg_conv2d_dx_tile_s16__1x1(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w, int32_t pitch,
                                 mg_renorm *r, const mg_conv_params *p) {
+    const int32_t pixels = p->in_h * p->in_w, some = distinct(da, pixels, p->out_c);
     for (int32_t c = 0; c < p->in_c; c += 4) {
         const quad q = quad_of_plane(w, c, p->in_c, pitch);
-        gradient(dx + c, work, da, &q, p, r);
+        gradient(dx + c, work, da, some, &q, p, r);
     }
+    repeat(dx, some, pixels, p->in_c);
 }
 
 void mg_conv2d_dx_part_s16__1x1(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
                                 const mg_scale *da_scale, mg_scale *dx_scale, const int8_t *part,
                                 const int32_t *index, const mg_conv_part_params *p) {
     const int32_t in_c = p->conv.in_c, exp = da_scale->exp + p->conv.offset;
+    const int32_t pixels = p->conv.in_h * p->conv.in_w, some = distinct(da, pixels, p->conv.out_c);
     mg_renorm r = mg_renorm_start(dx_scale, da_scale->bits);
     for (int32_t c = 0, next = 0; c < in_c; c += 4) {
         const quad q = quad_of_part(w, c, &next, part, index, p);
-        gradient(dx + c, work, da, &q, &p->conv, &r);
+        gradient(dx + c, work, da, some, &q, &p->conv, &r);
     }
+    repeat(dx, some, pixels, in_c);
     mg_renorm_end(&r, dx_scale, exp, da_scale->bits);
 }
 
