@@ -66,7 +66,7 @@ static int32_t depthwise_window(const int8_t *x, int32_t step, const int8_t *w, 
 
 /* One channel, copied first where there is room: y may then lie over x. */
 MG_RARE void depthwise_channel(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,
-                               const int32_t *b, const int32_t *m, int32_t c, const mg_conv_params *p) {
+                              const int32_t *b, const int32_t *m, int32_t c, const mg_conv_params *p) {
     const int32_t pixels = p->in_h * p->in_w, small = pixels <= 4 * p->work, step = small ? 1 : p->in_c;
     int8_t *const plane = (int8_t *)work;
     for (int32_t i = 0; small && i < pixels; i++)
@@ -78,17 +78,19 @@ MG_RARE void depthwise_channel(int8_t *y, uint8_t *mask, int32_t *work, const in
     }
 }
 
+MG_RARE void depthwise(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,
+                       const int32_t *b, const int32_t *m, const mg_conv_params *p) {
+    mg_clear_bits(mask, p->out_h * p->out_w * p->out_c);
+    for (int32_t c = 0; c < p->out_c; c++)
+        depthwise_channel(y, mask, work, x, w, b, m, c, p);
+}
+
 void mg_depthwise_conv2d_s8(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,
                             const int32_t *b, const int32_t *m, const mg_conv_params *p) {
     if (MG_WIDE && mg_wide_depthwise(p)) {
         mg_depthwise_conv2d_s8__wide(y, mask, x, w, b, m, p);
         return;
     }
-    if (MG_FAST && p->work && mg_usual_depthwise(p) && p->shift == 0) {
-        mg_depthwise_conv2d_s8__4(y, mask, work, x, w, b, m, p);
-        return;
-    }
-    mg_clear_bits(mask, p->out_h * p->out_w * p->out_c);
-    for (int32_t c = 0; c < p->out_c; c++)
-        depthwise_channel(y, mask, work, x, w, b, m, c, p);
+    const int fast = MG_FAST && p->work && mg_usual_depthwise(p) && p->shift == 0;
+    (fast ? mg_depthwise_conv2d_s8__4 : depthwise)(y, mask, work, x, w, b, m, p);
 }

@@ -114,19 +114,21 @@ static void put_halves(uint8_t *mask, int32_t i, const uint32_t *bits, int32_t r
         }
 }
 
+typedef int8_t part[MG_LINES][MG_RUN]; /* of one channel */
+
 /* Some lines, n columns (a multiple of four, or less) from column `from` of the planes on. i: index of the
  * first element. */
 static void block(int8_t *y, uint8_t *mask, int32_t i, mg_lines *s, int32_t n, const mg_conv_params *p) {
     uint32_t bits[MAX_STRIPS];
-    int8_t some[MG_CHANNELS][MG_LINES][MG_RUN];
-    const int32_t c = p->out_c, part = n < MG_RUN;
-    s->runs = part ? 1 : n / MG_RUN, s->beyond = part ? 0 : (p->out_w - n) * c;
-    s->to = part ? some[0][0] : y + i, s->apart = part ? 1 : c, s->step = part ? sizeof some[0] : 1;
+    part *const some = s->some;
+    const int32_t c = p->out_c, few = n < MG_RUN;
+    s->runs = few ? 1 : n / MG_RUN, s->beyond = few ? 0 : (p->out_w - n) * c;
+    s->to = few ? some[0][0] : y + i, s->apart = few ? 1 : c, s->step = few ? sizeof *some : 1;
     s->bits = mask ? bits : 0;
     for (int32_t j = 0; mask && j < s->count * s->runs; j++)
         bits[j] = 0;
     RUNS[(p->kernel_w - 3) / 2][p->stride - 1](s);
-    for (int32_t j = 0; part && j < s->count * n; j++)
+    for (int32_t j = 0; few && j < s->count * n; j++)
 #pragma GCC unroll 1
         for (int k = 0; k < MG_CHANNELS; k++)
             y[i + (j / n * p->out_w + j % n) * c + k] = some[k][j / n][j % n];
@@ -177,7 +179,9 @@ void mg_depthwise_conv2d_s8__4(int8_t *y, uint8_t *mask, int32_t *work, const in
                                const int32_t *b, const int32_t *m, const mg_conv_params *p) {
     mg_planes v = {.words = p->kernel_h * mg_tap_words(p->kernel_w, p->stride)};
     mg_lines s;
-    mg_planes_in(&v, work, p->work);
+    const int32_t before = p->out_w % MG_RUN ? MG_CHANNELS * sizeof(part) / sizeof *work : 0;
+    mg_planes_in(&v, work + before, p->work - before);
+    s.some = work;
     const int32_t most = (mg_most_columns(&v, p->kernel_h) - p->kernel_w) / p->stride + 1,
                   widest = most & ~(MG_RUN - 1);
     /* Of a window of 3 x 3 all rows are met; those outside the map are zero. */

@@ -117,14 +117,16 @@ MG_SMALL void rest(int16_t *dx, const mg_planes *v, mg_lines *s, mg_column w, in
     s->zero = (int32_t)r.magnitude;
 }
 
+typedef int16_t part[MG_LINES][MG_RUN]; /* of one channel */
+
 /* The same by a run whose last pixels lie beyond the map: what they are counts for nothing. False where one
  * may have been clipped, so that its magnitude is not known. */
-static int rest_by_run(int16_t *dx, mg_lines *s, lines_function *run, int32_t column, int32_t n,
-                       int32_t apart, int32_t down) {
-    int16_t some[MG_CHANNELS][MG_LINES][MG_RUN];
+MG_SMALL int rest_by_run(int16_t *dx, mg_lines *s, lines_function *run, int32_t column, int32_t n,
+                         int32_t apart, int32_t down) {
+    part *const some = s->some;
     uint32_t magnitude = 0;
     const int32_t size = sizeof *dx, zero = s->zero;
-    s->to = (int8_t *)some, s->apart = size, s->step = sizeof some[0];
+    s->to = (int8_t *)some, s->apart = size, s->step = sizeof *some;
     s->runs = 1, s->beyond = 0, s->x += column;
     run(s);
     for (int32_t y = 0; y < s->count; y++)
@@ -183,8 +185,10 @@ void mg_depthwise_conv2d_dx_tile_s16__4(int16_t *dx, int32_t *work, const int16_
     mg_planes v = {.pairs = (uint8_t(*)[2])work};
     mg_lines s;
     number_taps(&v, p);
-    const int32_t pairs = (v.words + 1) / 2;
-    mg_planes_in(&v, work + pairs, p->work - pairs);
+    const int32_t some = p->in_w % (MG_RUN * p->stride) ? MG_CHANNELS * sizeof(part) / sizeof *work : 0;
+    const int32_t before = (v.words + 1) / 2 + some;
+    mg_planes_in(&v, work + before, p->work - before);
+    s.some = work + before - some;
     const int32_t stride = p->stride, most = taps_of(stride - 1, p);
     const int32_t widest = ((mg_most_columns(&v, most) - most + 1) & ~(MG_RUN - 1)) * stride;
     const int32_t bias[MG_CHANNELS] = {0}, mult[] = {r->mult, r->mult, r->mult, r->mult};

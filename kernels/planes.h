@@ -95,7 +95,7 @@ static inline void mg_widen_taps(mg_planes *v, const int8_t *w, int32_t c) {
 /* Some lines of four channels, in `parts`. x: of the first channel, row 0 of the map would be here; to: the
  * first channel's outputs, `step` bytes before the next one's; words: of taps a channel; beyond: bytes from
  * behind a line's outputs to the next line's; down: rows from a line to the next; bits: or NULL; zero: see
- * mg_run. */
+ * mg_run; some: outputs of lines shorter than a run, [MG_CHANNELS][MG_LINES][MG_RUN]. */
 typedef struct {
     mg_line lines[MG_PARTS];
     int32_t parts, count, runs, pitch, plane, words, down, apart, step, beyond, zero;
@@ -104,6 +104,7 @@ typedef struct {
     int8_t *to;
     uint32_t *bits;
     const int32_t *bias, *mult;
+    void *some;
 } mg_lines;
 
 /* So many lines, whose windows, `height` rows high, begin at rows at, at + down ...; row: bytes of a row of

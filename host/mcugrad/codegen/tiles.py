@@ -31,7 +31,7 @@ def tiles_source(graph: Graph, plan: Plan, c: Mapping[str, str], k: int) -> str:
     head = _rows(graph, plan, t, calls[: t.head]) if t.head else ""
     body = "".join(f"        {call.body}\n" for call in calls[t.head :])
     return f"""/* Nodes {t.first} to {t.last}, {t.width} of {t.channels} channels at a time. */
-static void tiles{k}(float lr) {{
+static __attribute__((noinline)) void tiles{k}(float lr) {{
 {begin}    for (int32_t c = 0; c < {t.channels}; c += {t.width}) {{
 {head}{body}    }}
 {end}}}

@@ -119,7 +119,7 @@ def depthwise_conv2d(ins: Sequence[Value], attrs: Attrs, in_place: bool) -> Work
     most, least = ((-(-n // 4) * 4 - 1) * stride + kernel for n in (ow, -(-ow // 2)))
     rows = (oh - 1) * stride + 3 if kernel == 3 else h
     taps, columns = kernel * _tap_words(kernel, stride), (most if in_place or most <= STRIP else least, most)
-    return _either(_planes(taps, columns, (kernel, rows)), Work(kept, kept))
+    return _either(_planes(taps, columns, (kernel, rows), 32 if ow % 4 else 0), Work(kept, kept))
 
 
 def depthwise_conv2d_dx(ins: Sequence[Value], attrs: Attrs, in_place: bool) -> Work:
@@ -132,9 +132,9 @@ def depthwise_conv2d_dx(ins: Sequence[Value], attrs: Attrs, in_place: bool) -> W
     taps = [(phase + pad) // stride + pad // stride + 1 for phase in range(stride)]
     words = sum(y * _tap_words(x, 1) for y in taps for x in taps)
     columns = -(-w // (4 * stride)) * 4 + taps[-1] - 1
-    planes = _planes(words, (columns, columns), (taps[-1], oh + 2 * (kernel * stride == 3)))
-    pairs = -(-words // 2)
-    return _either(Work(planes.least + pairs, planes.most + pairs), Work(kept, kept))
+    before = -(-words // 2) + (64 if w % (4 * stride) else 0)
+    rows = taps[-1], oh + 2 * (kernel * stride == 3)
+    return _either(_planes(words, (columns, columns), rows, before), Work(kept, kept))
 
 
 def _usual(w: Value, attrs: Attrs) -> bool:
@@ -148,7 +148,8 @@ def _tap_words(taps: int, stride: int) -> int:
     return (taps + 1) // 2 if stride == 2 else max(taps - 1, 1)
 
 
-def _planes(taps: int, columns: tuple[int, int], rows: tuple[int, int]) -> Work:
+def _planes(taps: int, columns: tuple[int, int], rows: tuple[int, int], before: int) -> Work:
     """Of four channels: taps, and so many rows of so many columns at least and at most; planes.h."""
     least, most = (-(-c // 2) * 4 * max(r, rows[0]) for c, r in zip(columns, rows, strict=True))
-    return Work(4 * taps + min(PLANES, least), 4 * taps + min(PLANES, most))
+    before += 4 * taps
+    return Work(before + min(PLANES, least), before + min(PLANES, most))

@@ -15,7 +15,7 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     defines = {"chip": ["MG_FAST=1"], "wide": ["MG_WIDE=1"]}.get(request.param, [])
     # What the address sanitizer adds takes the compiler four times as long to optimise as to leave alone.
     other = ["-O1", "-g1"] if "address" in SANITIZERS else []
-    scratch = (0, 0.6, 1) if request.param == "chip" else (1,)
+    scratch = {"chip": (0, 0.6, 1), "portable": (0, 1)}.get(request.param, (1,))
     return Kernels(folder, defines, [f"-fsanitize={SANITIZERS}", *other], scratch)
 
 
