@@ -128,12 +128,11 @@ void mg_conv2d_dx_tile_s16(int16_t *dx, int32_t *work, const int16_t *da, const 
 
 void mg_depthwise_conv2d_dx_tile_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
                                      int32_t pitch, mg_renorm *r, const mg_conv_params *p) {
-    const int usual = MG_FAST && mg_usual_depthwise(p) && p->pad == p->kernel_w / 2;
+    const int usual = MG_FAST && p->work && mg_usual_depthwise(p) && p->pad == p->kernel_w / 2;
     if (usual && p->kernel_w * p->stride == 3 && p->in_w % 2 == 0 && mg_max(p->in_h, p->in_w) <= MG_DX_3X3)
-        mg_depthwise_conv2d_dx_tile_s16__3x3(dx, da, w, pitch, r, p);
+        mg_depthwise_conv2d_dx_tile_s16__3x3(dx, work, da, w, pitch, r, p);
     else
-        (usual && p->work ? mg_depthwise_conv2d_dx_tile_s16__4 : depthwise_gradient)(dx, work, da, w, pitch,
-                                                                                     r, p);
+        (usual ? mg_depthwise_conv2d_dx_tile_s16__4 : depthwise_gradient)(dx, work, da, w, pitch, r, p);
 }
 
 void mg_conv2d_dx_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,

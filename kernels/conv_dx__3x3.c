@@ -95,9 +95,9 @@ static inline void copy(uint32_t *words, const int16_t *da, int32_t c, int32_t h
     } while (--height);
 }
 
-void mg_depthwise_conv2d_dx_tile_s16__3x3(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch,
-                                          mg_renorm *r, const mg_conv_params *p) {
-    uint32_t words[(SIDE + 2) * PITCH], taps[2][TAPS];
+void mg_depthwise_conv2d_dx_tile_s16__3x3(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
+                                          int32_t pitch, mg_renorm *r, const mg_conv_params *p) {
+    uint32_t(*const taps)[TAPS] = (uint32_t(*)[TAPS])work, *const words = taps[2];
     const int32_t c = p->in_c, width = p->in_w;
     pairs s = {.scale = {(int32_t)r->magnitude, r->mult}, .row = {c * (int32_t)sizeof *dx, words + width}};
     s.turn.bytes = (PITCH - width) * (int32_t)sizeof *words, s.turn.left = p->in_h;

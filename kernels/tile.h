@@ -39,8 +39,8 @@ void mg_depthwise_conv2d_dx_tile_s16__4(int16_t *dx, int32_t *work, const int16_
 /* For in_c % 4 == 0, kernel 3x3, stride 1, pad 1, at most MG_DX_3X3 rows and columns, an even number of
  * columns. */
 enum { MG_DX_3X3 = 20 };
-void mg_depthwise_conv2d_dx_tile_s16__3x3(int16_t *dx, const int16_t *da, const int8_t *w, int32_t pitch,
-                                          mg_renorm *r, const mg_conv_params *p);
+void mg_depthwise_conv2d_dx_tile_s16__3x3(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
+                                          int32_t pitch, mg_renorm *r, const mg_conv_params *p);
 
 /* Pointwise, in_c % 4 == 0, out_c % 8 == 0: what a tile of da adds to the sums of dx, [pixels][in_c].
  * work: 2 * out_c words. */

@@ -20,6 +20,7 @@ BLOCK = 4 * ROWS  # sums of a block of a weight gradient, at most
 PIXELS = 256  # that a 1x1 weight gradient sums
 LONGEST = 192  # products in a row of a window
 PLANES = 532  # words at most for rows of four channels of a depthwise map
+SIDE = 20  # rows and columns at most of a map of the 3x3 depthwise input gradient
 STRIP = 40  # columns of such a map, above which it may be cut in two
 SUMMED, WIDENED = 64, 64  # pixels whose sums a 1x1 input gradient keeps; output channels at a time, at least
 
@@ -123,11 +124,14 @@ def depthwise_conv2d(ins: Sequence[Value], attrs: Attrs, in_place: bool) -> Work
 
 
 def depthwise_conv2d_dx(ins: Sequence[Value], attrs: Attrs, in_place: bool) -> Work:
-    """conv_dx__depthwise.c, or a channel of da where dx may lie over it."""
-    (oh, ow, _), (_, w), (kernel, _, _) = ins[0].shape, attrs["in_shape"], ins[1].shape
+    """conv_dx__3x3.c, conv_dx__depthwise.c, or a channel of da where dx may lie over it."""
+    (oh, ow, _), (h, w), (kernel, _, _) = ins[0].shape, attrs["in_shape"], ins[1].shape
     stride, pad = attrs["stride"], attrs["pad"]
     kept = -(-oh * ow // 2) if in_place else 0
     if not _usual(ins[1], attrs) or pad != kernel // 2:
+        return Work(kept, kept)
+    if kernel * stride == 3 and w % 2 == 0 and max(h, w) <= SIDE:
+        kept = max(kept, 2 * 9 + (h + 2) * (SIDE + 4))
         return Work(kept, kept)
     taps = [(phase + pad) // stride + pad // stride + 1 for phase in range(stride)]
     words = sum(y * _tap_words(x, 1) for y in taps for x in taps)
