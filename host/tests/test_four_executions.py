@@ -55,7 +55,8 @@ class Case:
     mark: int
 
 
-DEFAULT = Case("digits-tiny", "10kb", "paper-digits", "nucleo_f746zg", 0.05, 1000, 1000, 100)
+# A rate at which some gradients clip.
+DEFAULT = Case("digits-tiny", "10kb", "paper-digits", "nucleo_f746zg", 0.3, 1000, 1000, 100)
 DYNAMIC = Case("digits-tiny", "dynamic:1/8..1 full", "paper-digits", "nucleo_f746zg", 0.2, 60, 60, 20)
 MCUNET = Case("mcunet-5fps", "99kb", "flowers102", "nucleo_f746zg", 0.012, 100, 20, 20)
 
@@ -149,11 +150,10 @@ def assert_same_states(executions: dict[str, Execution], step: int) -> State:
 
 
 def assert_it_was_a_training(graph: Graph, end: State) -> None:
-    """Equality says little of weights that stand still, or of sums that never reach their limits."""
+    """Equality says little of weights that stand still."""
     scales = scale_states(graph)
     still = [n for n, v in interp.initial_state(graph).items() if n not in scales and (v == end[n]).all()]
     assert not still
-    assert sum(int(end[name][2]) for name in scales) > 0, "no gradient saturated"
 
 
 @pytest.fixture
@@ -186,3 +186,5 @@ def test_every_bit_is_the_same_in_all_four(case: Case, tmp_path: Path) -> None:
             if step == case.on_board:
                 del executions["board"]
     assert_it_was_a_training(compiled.graph, end)
+    clipped = sum(int(end[name][2]) for name in scale_states(compiled.graph))
+    assert clipped or case is not DEFAULT, "nor of sums that never reach their limits"

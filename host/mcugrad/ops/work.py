@@ -97,7 +97,8 @@ def conv2d_dw(da: Value, x: Value, attrs: Attrs, sums: int = 4) -> Work:
     padded = -(-h * w // 4) * 4
     quad, row = 2 * padded, padded // 2 + sums
     rounds = -(-ci // min(ROWS, 2 * ROW_WORDS // padded - 4))
-    return Work(quad + min(ci, FEW) * row, quad + -(-ci // rounds) * row)
+    most = -(-ci // rounds)
+    return Work(quad + min(most, FEW) * row, quad + most * row)
 
 
 def conv2d_dw_sgd(ins: Sequence[Value], attrs: Attrs) -> Work:
