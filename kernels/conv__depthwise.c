@@ -125,22 +125,22 @@ static void block(int8_t *y, uint8_t *mask, int32_t i, mg_lines *s, int32_t n, c
     s->runs = few ? 1 : n / MG_RUN, s->beyond = few ? 0 : (p->out_w - n) * c;
     s->to = few ? some[0][0] : y + i, s->apart = few ? 1 : c, s->step = few ? sizeof *some : 1;
     s->bits = mask ? bits : 0;
-    for (int32_t j = 0; mask && j < s->count * s->runs; j++)
+    for (int32_t j = 0; mask && j < s->layout->count * s->runs; j++)
         bits[j] = 0;
     RUNS[(p->kernel_w - 3) / 2][p->stride - 1](s);
-    for (int32_t j = 0; few && j < s->count * n; j++)
+    for (int32_t j = 0; few && j < s->layout->count * n; j++)
 #pragma GCC unroll 1
         for (int k = 0; k < MG_CHANNELS; k++)
             y[i + (j / n * p->out_w + j % n) * c + k] = some[k][j / n][j % n];
     if (mask && c % 8 == 0)
-        put_halves(mask, i, bits, s->count, n, p);
+        put_halves(mask, i, bits, s->layout->count, n, p);
     else if (mask)
-        put_bits(mask, i, bits, s->count, n, p);
+        put_bits(mask, i, bits, s->layout->count, n, p);
 }
 
 /* Four channels of n columns; x at the first of them, i: index of the first element. */
-static void group(int8_t *y, uint8_t *mask, const int8_t *x, mg_planes *v, mg_lines *s, int32_t i, int32_t n,
-                  const mg_conv_params *p) {
+static void group(int8_t *y, uint8_t *mask, const int8_t *x, mg_planes *v, mg_lines *s, mg_layout *l,
+                  int32_t i, int32_t n, const mg_conv_params *p) {
     const int32_t whole = n & ~(MG_RUN - 1), strips = (n + MG_RUN - 1) / MG_RUN;
     const int32_t most = mask ? mg_min(MG_LINES, MAX_STRIPS / strips) : MG_LINES;
     const int32_t row = mg_tap_words(p->kernel_w, p->stride) * (int32_t)sizeof *s->taps;
@@ -151,8 +151,8 @@ static void group(int8_t *y, uint8_t *mask, const int8_t *x, mg_planes *v, mg_li
         fill(v, x, mg_min(v->base + v->capacity, v->bottom), p);
         end = v->next == v->bottom ? p->out_h : (v->next + p->pad_top - p->kernel_h) / p->stride + 1;
         end = mg_min(end, first + most);
-        if (s->count != p->out_h)
-            mg_lay(s, v, end - first, at, p->kernel_h, row, p->stride);
+        if (l->count != p->out_h)
+            mg_lay(l, v, end - first, at, p->stride, p->kernel_h, row, p->stride);
         s->x = mg_row_at(v, 0);
         if (whole)
             block(y, mask, i, s, whole, p);
@@ -179,6 +179,7 @@ void mg_depthwise_conv2d_s8__4(int8_t *y, uint8_t *mask, int32_t *work, const in
                                const int32_t *b, const int32_t *m, const mg_conv_params *p) {
     mg_planes v = {.words = p->kernel_h * mg_tap_words(p->kernel_w, p->stride)};
     mg_lines s;
+    mg_layout l;
     const int32_t before = p->out_w % MG_RUN ? MG_CHANNELS * sizeof(part) / sizeof *work : 0;
     mg_planes_in(&v, work + before, p->work - before);
     s.some = work;
@@ -195,11 +196,11 @@ void mg_depthwise_conv2d_s8__4(int8_t *y, uint8_t *mask, int32_t *work, const in
         mg_planes_at(&v, (whole - 1) * p->stride + p->kernel_w, ox * p->stride - p->pad, p->in_w, top,
                      bottom);
         s.taps = v.taps, s.words = v.words, s.plane = v.columns, s.pitch = mg_pitch(&v);
-        s.zero = p->zero_out, s.count = 0, s.down = p->stride;
+        s.zero = p->zero_out, l.count = 0, s.layout = &l, s.down = p->stride;
         for (int32_t c = 0; c < p->out_c; c += MG_CHANNELS) {
             s.bias = b + c, s.mult = m + c;
             widen(&v, w + c, p);
-            group(y, mask, x + c, &v, &s, ox * p->out_c + c, n, p);
+            group(y, mask, x + c, &v, &s, &l, ox * p->out_c + c, n, p);
         }
     }
 }

@@ -48,44 +48,46 @@ static inline int32_t tap_at(int32_t j, int32_t i, const mg_conv_params *p) {
     return j + p->pad + p->stride * (reach(p) - i);
 }
 
-/* The words of taps of all phases, phase by phase. */
-MG_SMALL void number_taps(mg_planes *v, const mg_conv_params *p) {
-    const int32_t s = p->stride, kernel = p->kernel_w;
-    v->words = 0;
-    for (int32_t phase = 0; phase < s * s; phase++) {
-        const int32_t y = phase / s, x = phase % s, taps = taps_of(x, p), words = mg_tap_words(taps, 1);
-        for (int32_t i = 0; i < taps_of(y, p) * words; i++, v->words++)
-            for (int32_t k = 0; k < 2; k++) {
-                const int32_t ky = tap_at(y, i / words, p), kx = tap_at(x, i % words + k, p);
-                const int inside = ky < kernel && kx >= 0 && kx < kernel;
-                v->pairs[v->words][k] = (uint8_t)(inside ? ky * kernel + kx : MG_NO_TAP);
+/* The words of taps of all phases. */
+static int32_t words_of(const mg_conv_params *p) {
+    int32_t words = 0;
+    for (int32_t phase = 0; phase < p->stride * p->stride; phase++)
+        words += taps_of(phase / p->stride, p) * mg_tap_words(taps_of(phase % p->stride, p), 1);
+    return words;
+}
+
+/* The taps of four channels, phase by phase. */
+static void widen(mg_planes *v, const int8_t *w, int32_t pitch, const mg_conv_params *p) {
+    const int32_t stride = p->stride, kernel = p->kernel_w, step = stride * pitch;
+    uint32_t *to = v->taps;
+    for (int32_t phase = 0; phase < stride * stride; phase++) {
+        const int32_t y = phase / stride, x = phase % stride, first = tap_at(x, 0, p), taps = taps_of(x, p);
+        for (int32_t i = 0; i < taps_of(y, p); i++) {
+            const int32_t ky = tap_at(y, i, p);
+            const int8_t *at = w + (ky * kernel + first) * pitch;
+            uint32_t a = ky < kernel && first < kernel ? mg_load32(at) : 0;
+            for (int32_t left = taps; left > 1; left--) {
+                const uint32_t b = ky < kernel ? mg_load32(at -= step) : 0;
+                mg_put_taps(to++, v->words, a, b), a = b;
             }
+            if (taps == 1)
+                mg_put_taps(to++, v->words, a, 0);
+        }
     }
 }
 
-typedef int32_t lines_function(const mg_lines *s);
-
-#define LINES(taps)                                                                                          \
-    static int32_t lines_##taps(const mg_lines *s) {                                                         \
-        return mg_lines_of(s, taps, 1, 0, MG_TO_S16);                                                        \
-    }
-LINES(1)
-LINES(2)
-LINES(3)
-LINES(4)
-LINES(5)
-LINES(7)
-
-static lines_function *const RUNS[] = {
-    [1] = lines_1, [2] = lines_2, [3] = lines_3, [4] = lines_4, [5] = lines_5, [7] = lines_7};
+/* One function, so that lines and channels are looped over in one place. */
+static __attribute__((noinline)) int32_t run(const mg_lines *s, int32_t taps) {
+    return mg_lines_of(s, taps, 1, 0, MG_TO_S16);
+}
 
 /* Some lines of one phase, n pixels each, a multiple of a run, `apart` elements from one to the next; dx at
  * the first one, lines are `down` elements apart. */
-static void phase(int16_t *dx, mg_lines *s, lines_function *run, int32_t n, int32_t apart, int32_t down) {
+static void phase(int16_t *dx, mg_lines *s, int32_t taps, int32_t n, int32_t apart, int32_t down) {
     const int32_t size = sizeof *dx;
     s->to = (int8_t *)dx, s->apart = size * apart, s->step = size;
     s->runs = n / MG_RUN, s->beyond = size * (down - n * apart);
-    s->zero = run(s);
+    s->zero = run(s, taps);
 }
 
 /* The sum of one channel's input: pixel `column` of the window of phase (y, x), whose first row is `row`. */
@@ -106,7 +108,7 @@ MG_SMALL int32_t sum_at(const int16_t *plane, mg_column w, int32_t row, int32_t 
 MG_SMALL void rest(int16_t *dx, const mg_planes *v, mg_lines *s, mg_column w, int32_t row, int32_t y,
                    int32_t x, int32_t column, int32_t n, const mg_conv_params *p) {
     mg_renorm r = {.mult = s->mult[0], .magnitude = (uint32_t)s->zero};
-    for (int32_t line = 0; line < s->count; line++, dx += p->stride * p->in_w * p->in_c)
+    for (int32_t line = 0; line < s->layout->count; line++, dx += p->stride * p->in_w * p->in_c)
         for (int32_t i = column; i < n; i++)
             for (int32_t k = 0; k < MG_CHANNELS; k++) {
                 const mg_column tap = {w.w + k, w.step};
@@ -121,15 +123,15 @@ typedef int16_t part[MG_LINES][MG_RUN]; /* of one channel */
 
 /* The same by a run whose last pixels lie beyond the map: what they are counts for nothing. False where one
  * may have been clipped, so that its magnitude is not known. */
-MG_SMALL int rest_by_run(int16_t *dx, mg_lines *s, lines_function *run, int32_t column, int32_t n,
-                         int32_t apart, int32_t down) {
+static int rest_by_run(int16_t *dx, mg_lines *s, int32_t taps, int32_t column, int32_t n, int32_t apart,
+                       int32_t down) {
     part *const some = s->some;
     uint32_t magnitude = 0;
     const int32_t size = sizeof *dx, zero = s->zero;
     s->to = (int8_t *)some, s->apart = size, s->step = sizeof *some;
     s->runs = 1, s->beyond = 0, s->x += column;
-    run(s);
-    for (int32_t y = 0; y < s->count; y++)
+    run(s, taps);
+    for (int32_t y = 0; y < s->layout->count; y++)
 #pragma GCC unroll 1
         for (int32_t x = column; x < n; x++)
 #pragma GCC unroll 1
@@ -142,17 +144,9 @@ MG_SMALL int rest_by_run(int16_t *dx, mg_lines *s, lines_function *run, int32_t 
     return magnitude < (1 << MG_GRAD_MAX_BITS) - 1;
 }
 
-/* Lines of phase y, from input row `first` (a multiple of the stride) on; words: of taps, a row. */
-static void lay(mg_lines *s, const mg_planes *v, int32_t first, int32_t end, int32_t y, int32_t words,
-                const mg_conv_params *p) {
-    const int32_t row = words * (int32_t)sizeof *s->taps,
-                  count = (end - first - y + p->stride - 1) / p->stride;
-    mg_lay(s, v, count, first / p->stride - reach(p), taps_of(y, p), row, 1);
-}
-
 /* Four channels, columns `from` to `from` + n - 1 of the inputs. */
-static void group(int16_t *dx, const int16_t *da, mg_column w, mg_planes *v, mg_lines *s, int32_t from,
-                  int32_t n, const mg_conv_params *p) {
+static void group(int16_t *dx, const int16_t *da, mg_column w, mg_planes *v, mg_lines *s, mg_layout *layouts,
+                  int32_t from, int32_t n, const mg_conv_params *p) {
     const int32_t stride = p->stride, c = p->in_c, row = p->in_w * c;
     v->base = v->next = 0;
     for (int32_t first = 0, end; first < p->in_h; first = end) {
@@ -164,16 +158,18 @@ static void group(int16_t *dx, const int16_t *da, mg_column w, mg_planes *v, mg_
         s->taps = v->taps;
         for (int32_t i = 0; i < stride * stride; i++) {
             const int32_t y = i / stride, x = i % stride, taps = taps_of(x, p), words = mg_tap_words(taps, 1);
-            if (stride == 2 || s->count != p->in_h)
-                lay(s, v, first, end, y, words, p);
-            s->x = mg_row_at(v, 0);
+            const int32_t count = (end - first - y + stride - 1) / stride;
+            mg_layout *const l = layouts + i;
+            if (end - first < p->in_h || l->count != count)
+                mg_lay(l, v, count, first / stride - reach(p), 1, taps_of(y, p),
+                       words * (int32_t)sizeof *s->taps, 1);
+            s->x = mg_row_at(v, 0), s->layout = l;
             const int32_t pixels = (n - x + stride - 1) / stride, whole = pixels & ~(MG_RUN - 1);
             const int32_t apart = stride * c, down = stride * row;
-            lines_function *const run = RUNS[taps];
             int16_t *to = dx + (first + y) * row + (from + x) * c;
-            if (s->count && whole)
-                phase(to, s, run, whole, apart, down);
-            if (s->count && whole < pixels && !rest_by_run(to, s, run, whole, pixels, apart, down))
+            if (count && whole)
+                phase(to, s, taps, whole, apart, down);
+            if (count && whole < pixels && !rest_by_run(to, s, taps, whole, pixels, apart, down))
                 rest(to, v, s, w, first / stride, y, x, whole, pixels, p);
             s->taps += taps_of(y, p) * words;
         }
@@ -182,13 +178,12 @@ static void group(int16_t *dx, const int16_t *da, mg_column w, mg_planes *v, mg_
 
 void mg_depthwise_conv2d_dx_tile_s16__4(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
                                         int32_t pitch, mg_renorm *r, const mg_conv_params *p) {
-    mg_planes v = {.pairs = (uint8_t(*)[2])work};
+    mg_planes v = {.words = words_of(p)};
     mg_lines s;
-    number_taps(&v, p);
+    mg_layout layouts[4];
     const int32_t some = p->in_w % (MG_RUN * p->stride) ? MG_CHANNELS * sizeof(part) / sizeof *work : 0;
-    const int32_t before = (v.words + 1) / 2 + some;
-    mg_planes_in(&v, work + before, p->work - before);
-    s.some = work + before - some;
+    mg_planes_in(&v, work + some, p->work - some);
+    s.some = work;
     const int32_t stride = p->stride, most = taps_of(stride - 1, p);
     const int32_t widest = ((mg_most_columns(&v, most) - most + 1) & ~(MG_RUN - 1)) * stride;
     const int32_t bias[MG_CHANNELS] = {0}, mult[] = {r->mult, r->mult, r->mult, r->mult};
@@ -197,10 +192,12 @@ void mg_depthwise_conv2d_dx_tile_s16__4(int16_t *dx, int32_t *work, const int16_
         const int32_t n = mg_min(p->in_w - from, widest),
                       runs = ((n + stride - 1) / stride + MG_RUN - 1) / MG_RUN;
         mg_planes_at(&v, runs * MG_RUN + most - 1, from / stride - reach(p), p->out_w, 0, p->out_h);
-        s.words = v.words, s.plane = v.columns, s.pitch = mg_pitch(&v), s.count = 0, s.down = 1;
+        s.words = v.words, s.plane = v.columns, s.pitch = mg_pitch(&v), s.down = 1;
+        for (int i = 0; i < 4; i++)
+            layouts[i].count = -1;
         for (int32_t c = 0; c < p->in_c; c += MG_CHANNELS) {
-            mg_widen_taps(&v, w + c, pitch);
-            group(dx + c, da + c, (mg_column){w + c, pitch}, &v, &s, from, n, p);
+            widen(&v, w + c, pitch, p);
+            group(dx + c, da + c, (mg_column){w + c, pitch}, &v, &s, layouts, from, n, p);
         }
     }
     r->magnitude = (uint32_t)s.zero;

@@ -12,16 +12,12 @@ enum { MG_CHANNELS = 4, MG_LINES = 8, MG_PARTS = 7 };
 /* Rows base to next - 1 of the map, each `columns` (even) of four planes, as many as `capacity`; columns
  * first to end - 1 lie inside the map, where column 0 is `from`, and rows top (0, or less if some above the
  * map are kept, as zeros) to bottom - 1 are those that windows meet. room: pixels that there is memory for.
- * taps: of each channel, `words` words; pairs: which two taps a word is of, as they are numbered in the
- * weights, or NONE. */
+ * taps: of each channel, `words` words. */
 typedef struct {
-    uint8_t (*pairs)[2];
     uint32_t *taps;
     int16_t *rows;
     int32_t room, columns, capacity, base, next, from, first, end, top, bottom, words;
 } mg_planes;
-
-enum { MG_NO_TAP = 255 };
 
 /* For what runs once a call, or once some lines. */
 #define MG_SMALL static __attribute__((noinline, optimize("O2")))
@@ -81,24 +77,19 @@ static inline void mg_put_taps(uint32_t *to, int32_t words, uint32_t a, uint32_t
     to[2 * words] = mg_pkhtb(b02, a02), to[3 * words] = mg_pkhtb(b13, a13);
 }
 
-/* The taps of four channels; w: [tap][channel], c channels. */
-static inline void mg_widen_taps(mg_planes *v, const int8_t *w, int32_t c) {
-    uint32_t *to = v->taps;
-    const uint32_t *const end = to + v->words;
-    for (const uint8_t *pair = v->pairs[0]; to < end; to++, pair += 2) {
-        const uint32_t a = pair[0] == MG_NO_TAP ? 0 : mg_load32(w + pair[0] * c);
-        const uint32_t b = pair[1] == MG_NO_TAP ? 0 : mg_load32(w + pair[1] * c);
-        mg_put_taps(to, v->words, a, b);
-    }
-}
-
-/* Some lines of four channels, in `parts`. x: of the first channel, row 0 of the map would be here; to: the
- * first channel's outputs, `step` bytes before the next one's; words: of taps a channel; beyond: bytes from
- * behind a line's outputs to the next line's; down: rows from a line to the next; bits: or NULL; zero: see
- * mg_run; some: outputs of lines shorter than a run, [MG_CHANNELS][MG_LINES][MG_RUN]. */
+/* How some lines meet the rows of the map, in parts. */
 typedef struct {
     mg_line lines[MG_PARTS];
-    int32_t parts, count, runs, pitch, plane, words, down, apart, step, beyond, zero;
+    int32_t parts, count;
+} mg_layout;
+
+/* Some lines of four channels. x: of the first channel, row 0 of the map would be here; to: the first
+ * channel's outputs, `step` bytes before the next one's; words: of taps a channel; beyond: bytes from behind
+ * a line's outputs to the next line's; down: rows from a line to the next; bits: or NULL; zero: see mg_run;
+ * some: outputs of lines shorter than a run, [MG_CHANNELS][MG_LINES][MG_RUN]. */
+typedef struct {
+    const mg_layout *layout;
+    int32_t runs, pitch, plane, words, down, apart, step, beyond, zero;
     const int16_t *x;
     const uint32_t *taps;
     int8_t *to;
@@ -109,35 +100,39 @@ typedef struct {
 
 /* So many lines, whose windows, `height` rows high, begin at rows at, at + down ...; row: bytes of a row of
  * taps. */
-MG_SMALL void mg_lay(mg_lines *s, const mg_planes *v, int32_t count, int32_t at, int32_t height, int32_t row,
-                     int32_t stride) {
-    mg_line *line = s->lines - 1;
-    s->count = count;
-    for (; count; count--, at += s->down) {
+MG_SMALL void mg_lay(mg_layout *l, const mg_planes *v, int32_t count, int32_t at, int32_t down,
+                     int32_t height, int32_t row, int32_t stride) {
+    mg_line *line = l->lines - 1;
+    const int32_t pitch = mg_pitch(v);
+    l->count = count;
+    for (; count > 0; count--, at += down) {
         const int32_t first = at < v->top ? v->top - at : 0;
         const int32_t last = v->bottom - at < height ? v->bottom - at : height;
-        if (line >= s->lines && line->taps == first * row && line->end == last * row)
+        if (line >= l->lines && line->taps == first * row && line->end == last * row)
             line->count++;
         else
-            *++line = (mg_line){(at + first) * s->pitch, first * row, last * row,
-                                (last - first) * s->pitch - 2 * MG_RUN * stride, 1};
+            *++line =
+                (mg_line){(int16_t)((at + first) * pitch), (int16_t)(first * row), (int16_t)(last * row),
+                          (int16_t)((last - first) * pitch - 2 * MG_RUN * stride), 1};
     }
-    s->parts = (int32_t)(line + 1 - s->lines);
+    l->parts = (int32_t)(line + 1 - l->lines);
 }
 
 /* Returns `zero`, which int16 change. */
 MG_INLINE int32_t mg_lines_of(const mg_lines *s, const int taps, const int stride, const int three,
                               const mg_kind kind) {
     const int32_t pitch = s->pitch;
+    const mg_line *const begin = s->layout->lines, *const end = begin + s->layout->parts;
+    const int16_t *x = s->x;
+    const uint32_t *w = s->taps;
     mg_run r;
     r.scale.zero = s->zero, r.to.apart = s->apart, r.count.runs = s->runs;
     r.next.x = s->down * pitch - s->runs * 2 * MG_RUN * stride, r.next.to = s->beyond;
-    for (int32_t k = 0; k < MG_CHANNELS; k++) {
-        const mg_line *line = s->lines, *const end = line + s->parts;
+    for (int32_t k = 0; k < MG_CHANNELS; k++, x += s->plane, w += s->words) {
         r.start.bias = r.start.again = s->bias[k], r.scale.mult = s->mult[k];
-        r.to.first = s->to + k * s->step, r.taps = s->taps + k * s->words, r.bits = s->bits;
-        for (; line < end; line++)
-            mg_runs(&r, s->x + k * s->plane, line, pitch, taps, stride, three, kind);
+        r.to.first = s->to + k * s->step, r.bits = s->bits;
+        for (const mg_line *line = begin; line < end; line++)
+            mg_runs(&r, x, line, w, pitch, taps, stride, three, kind);
     }
     return r.scale.zero;
 }

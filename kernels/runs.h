@@ -200,22 +200,21 @@ static inline void mg_put(mg_run *r, int i, int32_t sum, const mg_kind kind) {
 
 #endif
 
-/* Some lines that meet the same rows of the window. In bytes: where the first row of the first window lies,
- * where its taps begin and end, and what `back` is. */
+/* Some lines that meet the same rows of the window, taps to end - 1. In bytes: where the first row of the
+ * first window lies, and what `back` is. */
 typedef struct {
-    int32_t x, taps, end, back, count;
+    int16_t x, taps, end, back, count;
 } mg_line;
 
-/* All runs of some lines. Knows 3, 5 and 7 taps a row, at stride 1 also 1, 2 and 4; three: of a window of
- * 3 x 3, all of whose rows are met. */
-MG_INLINE void mg_runs(mg_run *r, const int16_t *x, const mg_line *line, int32_t pitch, const int taps,
-                       const int stride, const int three, const mg_kind kind) {
+/* All runs of some lines; w: all taps. Knows 3, 5 and 7 taps a row, at stride 1 also 1, 2
+ * and 4; three: of a window of 3 x 3, all of whose rows are met. */
+MG_INLINE void mg_runs(mg_run *r, const int16_t *x, const mg_line *line, const uint32_t *w, int32_t pitch,
+                       const int taps, const int stride, const int three, const mg_kind kind) {
     x = (const int16_t *)((const int8_t *)x + line->x);
     r->count.lines = line->count, r->left.runs = r->count.runs, r->left.back = line->back;
 #if MG_DSP
     uint32_t a, b, c, d, p, q, k, l, m, n;
     if (three) {
-        const uint32_t *w = r->taps;
         int32_t end = r->count.runs;
         if (stride == 1)
             MG_RUNS_OF(MG_RUNS_3X3, MG_WINDOW_3_1);
@@ -223,9 +222,8 @@ MG_INLINE void mg_runs(mg_run *r, const int16_t *x, const mg_line *line, int32_t
             MG_RUNS_OF(MG_RUNS_3X3, MG_WINDOW_3_2);
         return;
     }
-    const uint32_t *const all = r->taps, *w = all, *end;
+    const uint32_t *end = (const uint32_t *)((uintptr_t)w + (uint32_t)line->end);
     r->taps = (const uint32_t *)((uintptr_t)w + (uint32_t)line->taps);
-    end = (const uint32_t *)((uintptr_t)w + (uint32_t)line->end);
     if (stride == 2 && taps == 5) {
         MG_RUNS_OF(MG_RUNS, MG_WINDOW(MG_ROW_5_2));
     } else if (stride == 2) {
@@ -243,10 +241,9 @@ MG_INLINE void mg_runs(mg_run *r, const int16_t *x, const mg_line *line, int32_t
     } else {
         MG_RUNS_OF(MG_RUNS, MG_WINDOW(MG_ROW_7_1));
     }
-    r->taps = all;
 #else
     const int32_t count = (line->back + 2 * MG_RUN * stride) / pitch, words = mg_tap_words(taps, stride);
-    const uint32_t *w = r->taps + line->taps / 4;
+    w += line->taps / 4;
     (void)three;
     for (; r->count.lines; r->count.lines--, x += r->next.x / 2, r->to.first += r->next.to)
         for (r->left.runs = r->count.runs; r->left.runs; r->left.runs--, x += MG_RUN * stride)

@@ -137,9 +137,8 @@ def depthwise_conv2d_dx(ins: Sequence[Value], attrs: Attrs, in_place: bool) -> W
     taps = [(phase + pad) // stride + pad // stride + 1 for phase in range(stride)]
     words = sum(y * _tap_words(x, 1) for y in taps for x in taps)
     columns = -(-w // (4 * stride)) * 4 + taps[-1] - 1
-    before = -(-words // 2) + (64 if w % (4 * stride) else 0)
-    rows = taps[-1], oh + 2 * (kernel * stride == 3)
-    return _either(_planes(words, (columns, columns), rows, before), Work(kept, kept))
+    before = 64 if w % (4 * stride) else 0
+    return _either(_planes(words, (columns, columns), (taps[-1], oh), before), Work(kept, kept))
 
 
 def _usual(w: Value, attrs: Attrs) -> bool:
