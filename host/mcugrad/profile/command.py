@@ -43,7 +43,7 @@ def profile(
     found = read(saved, _name(job)) if saved else measured(job)
     before = read(compare, found.name) if compare else None
     if as_json:
-        sys.stdout.write(found.text())
+        sys.stdout.write(found.text(before))
     else:
         _print(found, before)
     if html:

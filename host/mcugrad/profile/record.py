@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +93,10 @@ class Profile:
     def macs(self) -> int:
         return int(self.figures["macs"]["total"])
 
-    def text(self) -> str:
-        """What `read` reads."""
-        return json.dumps({"name": self.name, **self.figures}) + "\n"
+    def text(self, before: Profile | None = None) -> str:
+        """One JSON object, which `read` reads; with what changed since another profile."""
+        since = {} if before is None else {"changes": [asdict(c) for c in changes(before.rows, self.rows)]}
+        return json.dumps({"name": self.name, **self.figures, **since}) + "\n"
 
 
 def read(path: Path, name: str) -> Profile:

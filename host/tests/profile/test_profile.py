@@ -107,13 +107,15 @@ def test_the_command_measures_saves_and_compares(small: Profile, tmp_path: Path)
     before, now, html = (tmp_path / name for name in ("before.json", "now.json", "page.html"))
     before.write_text(other(small, conv2d=2).text())
     now.write_text(small.text())
-    run = CliRunner().invoke(
-        app, ["profile", "--read", str(now), "--compare", str(before), "--html", str(html)]
-    )
+    files = ["--read", str(now), "--compare", str(before), "--html", str(html)]
+    run = CliRunner().invoke(app, ["profile", *files])
     assert run.exit_code == 0, run.output
     lines = [line for line in run.output.splitlines() if "conv2d" in line]
     assert len(lines) == sum(r.op == "conv2d" for r in small.rows) and "-50.0%" in lines[0]
     assert "What changed" in html.read_text()
+    run = CliRunner().invoke(app, ["profile", *files, "--json"])
+    first = json.loads(run.stdout)["changes"][0]
+    assert first["before"]["instructions"] == 2 * first["after"]["instructions"]
     case = bench.DEFAULT
     run = CliRunner().invoke(app, ["profile", "--model", case.model, "--scheme", case.scheme, "--json"])
     assert run.exit_code == 0, run.output
