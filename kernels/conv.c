@@ -66,7 +66,7 @@ static int32_t depthwise_window(const int8_t *x, int32_t step, const int8_t *w, 
 
 /* One channel, copied first where there is room: y may then lie over x. */
 MG_RARE void depthwise_channel(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,
-                              const int32_t *b, const int32_t *m, int32_t c, const mg_conv_params *p) {
+                               const int32_t *b, const int32_t *m, int32_t c, const mg_conv_params *p) {
     const int32_t pixels = p->in_h * p->in_w, small = pixels <= 4 * p->work, step = small ? 1 : p->in_c;
     int8_t *const plane = (int8_t *)work;
     for (int32_t i = 0; small && i < pixels; i++)

@@ -90,5 +90,6 @@ void mg_conv2d_dx_part_s16(int16_t *dx, int32_t *work, const int16_t *da, const 
         return;
     }
 #endif
-    (MG_FAST ? mg_conv2d_dx_part_s16__1x1 : part_gradient)(dx, work, da, w, da_scale, dx_scale, part, index, p);
+    (MG_FAST ? mg_conv2d_dx_part_s16__1x1 : part_gradient)(dx, work, da, w, da_scale, dx_scale, part, index,
+                                                           p);
 }

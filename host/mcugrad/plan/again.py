@@ -9,8 +9,8 @@ from mcugrad.plan.tiles import chain
 
 
 def planned(graph: Graph, exact: bool = True) -> tuple[Graph, Plan]:
-    """The graph and its plan or, as long as that lowers the arena, those of the same step with one more operand
-    that is made again. exact: see memory.plan."""
+    """The graph and its plan or, as long as that lowers the arena, those of the same step with one operand
+    more that is made again. exact: see memory.plan."""
     best = plan(graph, exact)
     while node := _at_peak(graph, best):
         again = rematerialise(graph, chain(graph, node), node)

@@ -129,8 +129,8 @@ def plan(graph: Graph, exact: bool = True) -> Plan:
 
 
 def _cut(graph: Graph, whole: Plan, front: int) -> Plan:
-    """With tiles where most bytes are alive behind the front, as far as the front is not the higher peak; each
-    block's as wide as they can be for that."""
+    """With tiles where most bytes are alive behind the front, as far as the front is not the higher peak;
+    each block's as wide as they can be for that."""
     lowest = Cuts(graph, whole.order, front, whole.live).lowest_peak()
     p, chosen = _narrowest(graph, whole, front, lowest)
     enough = max(lowest, _behind(p, front))

@@ -3,8 +3,8 @@ channels at a time, so that no wide gradient ever exists whole.
 
 What such a block needs of all its channels at once is nothing: a depthwise gradient's exponent does not wait
 for its operand (ops/conv.py), weights and biases are moved channel by channel, and the expansion adds up in
-int32 what each tile gives to its sums, of which only the end makes a gradient. The projection's operand may be
-made again for each tile, some rows at a time, out of what is kept for a residual anyway.
+int32 what each tile gives to its sums, of which only the end makes a gradient. The projection's operand may
+be made again for each tile, some rows at a time, out of what is kept for a residual anyway.
 """
 
 from __future__ import annotations
@@ -190,8 +190,8 @@ def together(graph: Graph, order: Order, block: Block) -> Order | None:
     """The order with the block's nodes one after the other, where the last of them is; what comes between
     goes before them or, if it needs one of them, behind. None if one of them needs that.
 
-    Behind goes also what comes before them, but is needed by nothing up to their end, if all that it reads has
-    to be kept for them anyway.
+    Behind goes also what comes before them, but is needed by nothing up to their end, if all that it reads
+    has to be kept for them anyway.
     """
     number = {id(node): i for i, node in enumerate(graph.nodes)}
     before, numbers = dependencies(graph), [number[id(node)] for node in order]

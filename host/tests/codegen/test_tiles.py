@@ -19,7 +19,13 @@ from mcugrad.plan.check import check
 from mcugrad.plan.memory import Plan, place
 from mcugrad.plan.tiles import Block, blocks, chain, together
 from tests.codegen.test_equality import F746
-from tests.codegen.test_random_graphs import UPDATES, assert_equal_in_poison, of_the_chip, planned, with_red_zones
+from tests.codegen.test_random_graphs import (
+    UPDATES,
+    assert_equal_in_poison,
+    of_the_chip,
+    planned,
+    with_red_zones,
+)
 from tests.networks import Net
 
 SCHEME = "12 4:1/4 7:1/2 10:1"  # biases of the last twelve, and of each expansion some weights
@@ -71,7 +77,8 @@ def test_tiles_change_no_bit(
     compiled = compiled_for(update)
     compiled = made_again(compiled) if again else compiled
     plan = tiled(compiled.graph, width)
-    assert len(plan.tiles) >= 3 and any(t.sums for t in plan.tiles) and any(t.head for t in plan.tiles) == again
+    assert len(plan.tiles) >= 3 and any(t.sums for t in plan.tiles)
+    assert any(t.head for t in plan.tiles) == again
     assert_equal_in_poison(planned(compiled, plan), tmp_path / "packed")
     assert_equal_in_poison(planned(compiled, with_red_zones(plan)), tmp_path / "apart")
 
