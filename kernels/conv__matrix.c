@@ -10,7 +10,7 @@
 
 enum {
     CHANNELS = 8, /* at a time at least, for whole bytes of the mask */
-    TAPS = 288    /* of a 1x1 convolution at a time, where sums are kept */
+    TAPS = 144    /* of a 1x1 convolution at a time, where sums are kept */
 };
 
 /* One convolution: `taps` products a sum, `pitch` of them after padding to a multiple of 4. `words` of work:
