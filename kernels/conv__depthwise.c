@@ -151,9 +151,9 @@ static void group(int8_t *y, uint8_t *mask, const int8_t *x, mg_planes *v, mg_li
         fill(v, x, mg_min(v->base + v->capacity, v->bottom), p);
         end = v->next == v->bottom ? p->out_h : (v->next + p->pad_top - p->kernel_h) / p->stride + 1;
         end = mg_min(end, first + most);
-        if (l->count != p->out_h)
+        if (l->count != end - first || l->from != at - v->base || (p->kernel_h > 3 && l->count != p->out_h))
             mg_lay(l, v, end - first, at, p->stride, p->kernel_h, row, p->stride);
-        s->x = mg_row_at(v, 0);
+        s->x = v->rows;
         if (whole)
             block(y, mask, i, s, whole, p);
         s->x += whole * p->stride;

@@ -163,7 +163,7 @@ static void group(int16_t *dx, const int16_t *da, mg_column w, mg_planes *v, mg_
             if (end - first < p->in_h || l->count != count)
                 mg_lay(l, v, count, first / stride - reach(p), 1, taps_of(y, p),
                        words * (int32_t)sizeof *s->taps, 1);
-            s->x = mg_row_at(v, 0), s->layout = l;
+            s->x = v->rows, s->layout = l;
             const int32_t pixels = (n - x + stride - 1) / stride, whole = pixels & ~(MG_RUN - 1);
             const int32_t apart = stride * c, down = stride * row;
             int16_t *to = dx + (first + y) * row + (from + x) * c;

@@ -77,13 +77,14 @@ static inline void mg_put_taps(uint32_t *to, int32_t words, uint32_t a, uint32_t
     to[2 * words] = mg_pkhtb(b02, a02), to[3 * words] = mg_pkhtb(b13, a13);
 }
 
-/* How some lines meet the rows of the map, in parts. */
+/* How some lines meet the rows that are kept, in parts; from: the first window's first row, counted from
+ * v->base. */
 typedef struct {
     mg_line lines[MG_PARTS];
-    int32_t parts, count;
+    int32_t parts, count, from;
 } mg_layout;
 
-/* Some lines of four channels. x: of the first channel, row 0 of the map would be here; to: the first
+/* Some lines of four channels. x: of the first channel, row v->base; to: the first
  * channel's outputs, `step` bytes before the next one's; words: of taps a channel; beyond: bytes from behind
  * a line's outputs to the next line's; down: rows from a line to the next; bits: or NULL; zero: see mg_run;
  * some: outputs of lines shorter than a run, [MG_CHANNELS][MG_LINES][MG_RUN]. */
@@ -104,7 +105,7 @@ MG_SMALL void mg_lay(mg_layout *l, const mg_planes *v, int32_t count, int32_t at
                      int32_t height, int32_t row, int32_t stride) {
     mg_line *line = l->lines - 1;
     const int32_t pitch = mg_pitch(v);
-    l->count = count;
+    l->count = count, l->from = at - v->base;
     for (; count > 0; count--, at += down) {
         const int32_t first = at < v->top ? v->top - at : 0;
         const int32_t last = v->bottom - at < height ? v->bottom - at : height;
@@ -112,8 +113,8 @@ MG_SMALL void mg_lay(mg_layout *l, const mg_planes *v, int32_t count, int32_t at
             line->count++;
         else
             *++line =
-                (mg_line){(int16_t)((at + first) * pitch), (int16_t)(first * row), (int16_t)(last * row),
-                          (int16_t)((last - first) * pitch - 2 * MG_RUN * stride), 1};
+                (mg_line){(int16_t)((at + first - v->base) * pitch), (int16_t)(first * row),
+                          (int16_t)(last * row), (int16_t)((last - first) * pitch - 2 * MG_RUN * stride), 1};
     }
     l->parts = (int32_t)(line + 1 - l->lines);
 }
