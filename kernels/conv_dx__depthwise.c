@@ -78,7 +78,7 @@ static void widen(mg_planes *v, const int8_t *w, int32_t pitch, const mg_conv_pa
 
 /* One function, so that lines and channels are looped over in one place. */
 static __attribute__((noinline)) int32_t run(const mg_lines *s, int32_t taps) {
-    return mg_lines_of(s, taps, 1, 0, MG_TO_S16);
+    return mg_lines_of(s, taps, 1, MG_TO_S16);
 }
 
 /* Some lines of one phase, n pixels each, a multiple of a run, `apart` elements from one to the next; dx at

@@ -120,8 +120,7 @@ MG_SMALL void mg_lay(mg_layout *l, const mg_planes *v, int32_t count, int32_t at
 }
 
 /* Returns `zero`, which int16 change. */
-MG_INLINE int32_t mg_lines_of(const mg_lines *s, const int taps, const int stride, const int three,
-                              const mg_kind kind) {
+MG_INLINE int32_t mg_lines_of(const mg_lines *s, const int taps, const int stride, const mg_kind kind) {
     const int32_t pitch = s->pitch;
     const mg_line *const begin = s->layout->lines, *const end = begin + s->layout->parts;
     const int16_t *x = s->x;
@@ -133,9 +132,36 @@ MG_INLINE int32_t mg_lines_of(const mg_lines *s, const int taps, const int strid
         r.start.bias = r.start.again = s->bias[k], r.scale.mult = s->mult[k];
         r.to.first = s->to + k * s->step, r.bits = s->bits;
         for (const mg_line *line = begin; line < end; line++)
-            mg_runs(&r, x, line, w, pitch, taps, stride, three, kind);
+            mg_runs(&r, x, line, w, pitch, taps, stride, kind);
     }
     return r.scale.zero;
+}
+
+/* The same for windows of 3 x 3, all of whose rows are met, and int8. */
+MG_INLINE int32_t mg_lines_of_3x3(const mg_lines *s, const int stride, const mg_kind kind) {
+#if MG_DSP
+    const int32_t pitch = s->pitch, runs = s->runs, lines = s->layout->count;
+    const int16_t *x = s->x + s->layout->lines[0].x / 2;
+    const uint32_t *w = s->taps;
+    uint32_t a, b, c, d, p, q, k, l, m, n;
+    int32_t end = runs;
+    mg_run r;
+    mg_turn next, *const turn = &next;
+    r.start.bias = r.start.again = s->bias[0], r.scale.zero = s->zero, r.scale.mult = s->mult[0];
+    r.to.first = s->to, r.to.apart = s->apart, r.bits = next.bits = s->bits;
+    r.next.x = s->down * pitch - runs * 2 * MG_RUN * stride, r.next.to = s->beyond;
+    r.count.lines = next.lines = lines, r.count.runs = runs, next.channels = MG_CHANNELS;
+    next.bias = s->bias + 1, next.mult = s->mult + 1, next.words = s->words * (int32_t)sizeof *w;
+    next.x = s->plane * 2 - lines * s->down * pitch;
+    next.to = s->step - lines * (runs * MG_RUN * s->apart + s->beyond);
+    if (stride == 1)
+        MG_RUNS_OF(MG_RUNS_3X3, MG_WINDOW_3_1);
+    else
+        MG_RUNS_OF(MG_RUNS_3X3, MG_WINDOW_3_2);
+    return 0;
+#else
+    return mg_lines_of(s, 3, stride, kind);
+#endif
 }
 
 #endif

@@ -154,15 +154,27 @@ typedef struct {
         [pitch] "r"(pitch), [end] "r"(end), [start] "m"(r->start), [taps] "m"(r->taps), [next] "m"(r->next)  \
         : "cc", "memory")
 
-/* The same for a window of 3 x 3, whose registers hold more; end: runs left. */
+/* From a channel's last line to the next channel, by mg_turn; the last one leaves. */
+#define MG_NEXT_CHANNEL                                                                                      \
+    MG_LDR(q, "%[turn]")                                                                                     \
+    MG_LDRD(k, l, "[%[q], #8]")                                                                              \
+    "subs %[l], %[l], #1 \n\t beq 2f \n\t strd %[k], %[l], [%[q], #8] \n\t strd %[k], %[end], %[count] "     \
+    "\n\t" MG_LDRD(k, l, "[%[q]]") "add %[x], %[x], %[k] \n\t add %[m], %[m], %[l] \n\t" MG_LDRD(            \
+        k, l, "[%[q], #16]") "add %[w], %[w], %[k] \n\t str %[l], %[bits] \n\t" MG_LDRD(k, l, "[%[q], #24]") \
+        MG_LDR(p, "[%[k]], #4") "strd %[p], %[p], %[start] \n\t" MG_LDR(                                     \
+            p, "[%[l]], #4") "strd %[k], %[l], [%[q], #24] \n\t" MG_LDR(k, "%[scale]") "strd %[k], %[p], "   \
+                                                                                       "%[scale] \n\t b 1b " \
+                                                                                       "\n\t 2:"
+
+/* The same for a window of 3 x 3, whose registers hold more, and for all channels; end: runs left. */
 #define MG_RUNS_3X3(window, put)                                                                             \
     __asm__ volatile(                                                                                        \
         MG_LDRD(m, n, "%[to]") "1: \n\t" MG_LDRD(a, b, "%[start]") MG_LDRD(c, d, "%[start]") window put      \
-        "subs %[end], %[end], #1 \n\t bne 1b \n\t" MG_NEXT_LINE(end) "bne 1b \n\t str %[m], %[to]"           \
+        "subs %[end], %[end], #1 \n\t bne 1b \n\t" MG_NEXT_LINE(end) "bne 1b \n\t" MG_NEXT_CHANNEL           \
         : [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d), [p] "=&r"(p), [q] "=&r"(q), [k] "=&r"(k),  \
-          [l] "=&r"(l), [m] "=&r"(m), [n] "=&r"(n), [x] "+&r"(x), [end] "+&r"(end), [scale] "+m"(r->scale),  \
-          [to] "+m"(r->to), [bits] "+m"(r->bits), [count] "+m"(r->count)                                     \
-        : [w] "r"(w), [pitch] "r"(pitch), [start] "m"(r->start), [next] "m"(r->next)                         \
+          [l] "=&r"(l), [m] "=&r"(m), [n] "=&r"(n), [x] "+&r"(x), [w] "+&r"(w), [end] "+&r"(end),            \
+          [scale] "+m"(r.scale), [bits] "+m"(r.bits), [count] "+m"(r.count), [start] "+m"(r.start)           \
+        : [pitch] "r"(pitch), [to] "m"(r.to), [next] "m"(r.next), [turn] "m"(turn)                           \
         : "cc", "memory")
 
 #define MG_RUNS_OF(runs, window)                                                                             \
@@ -206,22 +218,22 @@ typedef struct {
     int16_t x, taps, end, back, count;
 } mg_line;
 
-/* All runs of some lines; w: all taps. Knows 3, 5 and 7 taps a row, at stride 1 also 1, 2
- * and 4; three: of a window of 3 x 3, all of whose rows are met. */
+/* From a channel's last line to the next channel. */
+typedef struct {
+    int32_t x, to;           /* bytes */
+    int32_t lines, channels; /* of each; left */
+    int32_t words;           /* bytes of taps */
+    uint32_t *bits;
+    const int32_t *bias, *mult; /* of the next one */
+} mg_turn;
+
+/* All runs of some lines; w: all taps. Knows 3, 5 and 7 taps a row, at stride 1 also 1, 2 and 4. */
 MG_INLINE void mg_runs(mg_run *r, const int16_t *x, const mg_line *line, const uint32_t *w, int32_t pitch,
-                       const int taps, const int stride, const int three, const mg_kind kind) {
+                       const int taps, const int stride, const mg_kind kind) {
     x = (const int16_t *)((const int8_t *)x + line->x);
     r->count.lines = line->count, r->left.runs = r->count.runs, r->left.back = line->back;
 #if MG_DSP
     uint32_t a, b, c, d, p, q, k, l, m, n;
-    if (three) {
-        int32_t end = r->count.runs;
-        if (stride == 1)
-            MG_RUNS_OF(MG_RUNS_3X3, MG_WINDOW_3_1);
-        else
-            MG_RUNS_OF(MG_RUNS_3X3, MG_WINDOW_3_2);
-        return;
-    }
     const uint32_t *end = (const uint32_t *)((uintptr_t)w + (uint32_t)line->end);
     r->taps = (const uint32_t *)((uintptr_t)w + (uint32_t)line->taps);
     if (stride == 2 && taps == 5) {
@@ -244,7 +256,6 @@ MG_INLINE void mg_runs(mg_run *r, const int16_t *x, const mg_line *line, const u
 #else
     const int32_t count = (line->back + 2 * MG_RUN * stride) / pitch, words = mg_tap_words(taps, stride);
     w += line->taps / 4;
-    (void)three;
     for (; r->count.lines; r->count.lines--, x += r->next.x / 2, r->to.first += r->next.to)
         for (r->left.runs = r->count.runs; r->left.runs; r->left.runs--, x += MG_RUN * stride)
             for (int i = 0; i < MG_RUN; i++) {
