@@ -38,7 +38,7 @@ def generated(board_id: str) -> str:
     return f"build/{board_id}/gen"
 
 
-FIRMWARE = [f"firmware/{name}.c" for name in ("main", "train", "state", "link", "frame")]
+FIRMWARE = [f"firmware/{name}.c" for name in ("main", "train", "state", "cycles", "link", "frame")]
 SCRIPT_SOURCES = ["firmware/link.ld.in", "firmware/fwbuild.py", "host/mcugrad/boards.py"]
 VECTORS = ["firmware/test/test_kernels/vectors.c"]
 

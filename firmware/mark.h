@@ -5,10 +5,6 @@
 #include <limits.h>
 #include <stdint.h>
 
-/* Cycle counter before node 0 and after each node: node i took mg_marks[i + 1] - mg_marks[i]. What ran while
- * the sample came in counts as if it had run last before node 0's end. */
-extern uint32_t mg_marks[];
-
 #ifdef MG_HOST
 
 /* Only nodes mg_first <= i < mg_last run; the library's user may set both. */
@@ -42,28 +38,13 @@ static inline void mg_mark(int i) {
 #define mg_node(i)
 #define mg_step_mark(stream, step)
 
-#define MG_CYCCNT (*(volatile uint32_t *)0xE0001004u)
-
-/* Until the step begins, mg_marks[0] is minus the time spent on rows of the sample. */
-static inline void mg_feed_begin(void) {
-    mg_marks[0] = 0;
-}
-
-static inline void mg_feed_start(void) {
-    mg_marks[0] += MG_CYCCNT;
-}
-
-static inline void mg_feed_end(void) {
-    mg_marks[0] -= MG_CYCCNT;
-}
-
-static inline void mg_mark_start(void) {
-    mg_marks[0] += MG_CYCCNT;
-}
-
-static inline void mg_mark(int i) {
-    mg_marks[i + 1] = MG_CYCCNT;
-}
+/* A new sample; around what runs on a piece of it; before node 0; after node i. Each but the first reads the
+ * cycle counter once. */
+void mg_feed_begin(void);
+void mg_feed_start(void);
+void mg_feed_end(void);
+void mg_mark_start(void);
+void mg_mark(int i);
 
 #endif
 #endif

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
+#include "cycles.h"
 #include "link.h"
-#include "mark.h"
 #include "model.h"
 #include "train.h"
 
@@ -72,7 +72,7 @@ void state_welcome(const uint8_t *payload, size_t size) {
 }
 
 static const uint8_t *object(uint8_t number, uint32_t *size) {
-    *size = number == MG_OBJECT_STATE ? (uint32_t)sizeof mg_state : 4 * (MG_NODES + 1);
+    *size = number == MG_OBJECT_STATE ? (uint32_t)sizeof mg_state : MG_NODES * (uint32_t)sizeof *mg_marks;
     if (number == MG_OBJECT_STATE)
         return (const uint8_t *)&mg_state;
     return number == MG_OBJECT_MARKS ? (const uint8_t *)mg_marks : NULL;

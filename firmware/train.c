@@ -5,13 +5,11 @@
 #include <float.h>
 #include <string.h>
 
+#include "cycles.h"
 #include "link.h"
 #include "mark.h"
 #include "model.h"
 #include "state.h"
-
-/* In a section of its own, so that the rest of RAM has the same size for every model. */
-uint32_t mg_marks[MG_NODES + 1] __attribute__((section(".marks")));
 
 static struct { uint32_t step, received, crc; } sample;
 static mg_msg_train last; /* the TRAIN that `answer` belongs to */
@@ -100,14 +98,13 @@ static void run(const mg_msg_train *train, mg_result *result) {
 }
 
 static void fill_answer(const mg_msg_train *train, const mg_result *result) {
-    uint32_t nodes = train->mode == MG_MODE_TRAIN ? MG_NODES : MG_FORWARD_NODES;
     answer = (mg_msg_result){
         .step = train->step,
         .mode = train->mode,
         .predicted = (uint16_t)result->predicted,
         .loss = result->loss,
-        .cycles_forward = mg_marks[MG_FORWARD_NODES] - mg_marks[0],
-        .cycles_total = mg_marks[nodes] - mg_marks[0],
+        .cycles_forward = cycles_forward(),
+        .cycles_total = cycles_total(),
         .stack_high = board_stack_high(),
         .static_bytes = state_static_bytes(),
         .arena_bytes = MG_ARENA_BYTES,

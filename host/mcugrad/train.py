@@ -17,7 +17,7 @@ from mcugrad.divergence import Divergence
 from mcugrad.errors import DivergedError, MismatchError
 from mcugrad.link.line import Health, PortLostError
 from mcugrad.link.messages import Message
-from mcugrad.link.session import BoardResetError, Session
+from mcugrad.link.session import BoardResetError, Session, rounded_cycles
 from mcugrad.sources import Split
 from mcugrad.sources.image import codes
 from mcugrad.telemetry import Telemetry
@@ -233,10 +233,11 @@ def _speed(health: Health, baud: int) -> Event:
 def costs(session: Session, manifest: Mapping[str, Any]) -> list[Event]:
     """What each node of the last training step took; instructions where the board is emulated, else None."""
     marks = session.emulated_marks(manifest.get("feeds", 0))
-    cycles = _differences(session.read_marks())
+    cycles = session.read_cycles()
     counted: list[int | None] = [None] * len(cycles)
-    if marks and _differences([m[1] for m in marks]) == cycles:
-        counted = [*_differences([m[0] for m in marks])]
+    exact = _differences([m[1] for m in marks]) if marks else []
+    if marks and [rounded_cycles(n) for n in exact] == cycles:
+        cycles, counted = exact, [*_differences([m[0] for m in marks])]
     nodes = manifest.get("nodes") or [{}] * len(cycles)
     about = ("op", "layer", "phase", "shape", "macs")
     return [

@@ -18,7 +18,7 @@ from mcugrad.paths import ROOT
 
 STANDIN = Path(__file__).parent / "firmware/standin"
 BOARD = boards.load("nucleo_f746zg")
-MARKS, STATE, ARENA = 4 * 5, 48, 4096
+MARKS, STATE, ARENA = 2 * 4, 48, 4096
 
 
 @pytest.fixture(scope="module")

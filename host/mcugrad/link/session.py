@@ -22,12 +22,19 @@ _CHUNK = MAX_PAYLOAD - SHAPES["chunk"].struct.size
 _OLD_FAULTS = 20  # reports that may wait in the buffers of a port
 REPLUG_SECONDS = 30.0  # how long a port that went away may stay away
 _REPLUG_POLL = 0.2
+_BITS = 11  # of a node's cycles; firmware/cycles.c
 _EVALS = 0x8000_0000  # evaluations are numbered from here, so no piece of a sample belongs to two
 
 
 def early_marks(feeds: int) -> int:
     """Marks that come before those of the nodes: two around what runs on each piece of the sample."""
     return 2 * feeds
+
+
+def rounded_cycles(cycles: int) -> int:
+    """As a board keeps them: rounded down to 11 significant bits, so less than 0.1 % too few."""
+    shift = max(cycles.bit_length() - _BITS, 0)
+    return cycles >> shift << shift
 
 
 class BoardResetError(LinkError):
@@ -105,12 +112,11 @@ class Session:
             "the state read back has another CRC than on the board", self.port, "lower the baud rate"
         )
 
-    def read_marks(self) -> list[int]:
-        """Cycle counter before the first node and after each node of the last run."""
+    def read_cycles(self) -> list[int]:
+        """Cycles of each node of the last run, as `rounded_cycles` makes them."""
         nodes = self.welcome["nodes"]
-        return list(
-            struct.unpack(f"<{nodes + 1}I", self._guarded(lambda: self._read("marks", 4 * (nodes + 1))))
-        )
+        packed = struct.unpack(f"<{nodes}H", self._guarded(lambda: self._read("marks", 2 * nodes)))
+        return [(n & (1 << _BITS) - 1) << (n >> _BITS) for n in packed]
 
     def emulated_marks(self, feeds: int = 0) -> list[tuple[int, int]] | None:
         """(instructions, cycles) at those marks where the board is emulated and can count them, else None.

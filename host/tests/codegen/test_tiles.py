@@ -13,7 +13,7 @@ from mcugrad.config import Update
 from mcugrad.errors import InternalError
 from mcugrad.ir import Graph, Node
 from mcugrad.passes.rematerialise import rematerialise
-from mcugrad.pipeline import Compiled, compile_model
+from mcugrad.pipeline import Compiled, compile_model, lowered, training_graph
 from mcugrad.plan.again import planned as best
 from mcugrad.plan.check import check
 from mcugrad.plan.memory import Plan, place
@@ -38,7 +38,9 @@ def network(seed: int = 0) -> Graph:
 
 
 def compiled_for(update: Update) -> Compiled:
-    return compile_model(network(), SCHEME, boards.load(F746), update=update)
+    """The step before the planner chooses to make anything again."""
+    compiled = compile_model(network(), SCHEME, boards.load(F746), update=update)
+    return replace(compiled, graph=lowered(training_graph(network(), SCHEME, update=update)))
 
 
 def tiled(graph: Graph, width: int) -> Plan:

@@ -16,6 +16,7 @@ from mcugrad.link.messages import ERRORS, MAX_PAYLOAD, VERSION, Message, pack, u
 from tests.link.noise import Noise
 
 STATIC, ARENA, STACK, CPU_HZ = 4000, 6000, 8192, 216_000_000
+MARKS = np.array([0, 2047, 1 << 11 | 1023, 21 << 11 | 1024], "<u2")
 
 
 class FakeBoard:
@@ -138,7 +139,7 @@ class FakeBoard:
         return Message("result", fields)
 
     def _on_read(self, read: Message) -> Message:
-        data = self.weights.tobytes() if read["object"] == 0 else np.arange(5, dtype="<u4").tobytes()
+        data = self.weights.tobytes() if read["object"] == 0 else MARKS.tobytes()
         length = min(read["length"], MAX_PAYLOAD - 5)
         part = data[read["offset"] : read["offset"] + length]
         return Message("chunk", {"object": read["object"], "offset": read["offset"]}, part)

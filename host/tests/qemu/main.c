@@ -2,7 +2,6 @@
 #include "model.h"
 
 extern uint32_t stack_top, bss_start, bss_end, data_start, data_end, data_load;
-uint32_t mg_marks[MG_NODES + 1];
 int main(void);
 
 static void call(uint32_t operation, const void *argument) {

@@ -27,7 +27,12 @@ FLAGS = (
 def qemu_lines(gen: Path, folder: Path) -> list[bytes]:
     """Build for mps2-an500 and run; each line that it prints, as bytes."""
     elf = folder / "an500.elf"
-    sources = [HERE / "main.c", *sorted(gen.glob("*.c")), *sorted(paths.KERNELS.glob("*.c"))]
+    sources = [
+        HERE / "main.c",
+        paths.FIRMWARE / "cycles.c",
+        *sorted(gen.glob("*.c")),
+        *sorted(paths.KERNELS.glob("*.c")),
+    ]
     includes = [f"-I{p}" for p in (gen, paths.KERNELS, paths.FIRMWARE)]
     command = ["arm-none-eabi-gcc", *FLAGS, f"-DSTEP_COUNT={STEPS}", *includes, *map(str, sources)]
     subprocess.run([*command, f"-T{HERE / 'link.ld'}", "-o", str(elf)], check=True)
