@@ -18,7 +18,7 @@ from mcugrad.sources import Split, open_source
 from mcugrad.telemetry import Telemetry
 from mcugrad.train import Trainer
 
-# A damaged frame costs an answer's wait, so the wait is short here.
+# A damaged frame costs an answer's wait, so the wait is short where there are such.
 QUICK = Timing(answer=0.08, hello=0.3, tries=60, first_step=2.0, shortest_step=0.3)
 Told = dict[str, int]
 Fault = Callable[[Cable], Callable[[dict[str, Any]], None]]
@@ -38,7 +38,6 @@ def own(bench: Bench, image: Image) -> Any:
     if bench.cable is None:
         pytest.skip("disturbs the line by software: an emulated board only")
     made = rig.emulate(image, bench.log.parent, f"faults-{bench.log.stem}")
-    made.timing = QUICK
     yield made
     made.close()
 
@@ -120,6 +119,7 @@ def test_training_ends_with_the_same_weights(
         (tmp_path / "clean").mkdir()
         undisturbed[image.board], told = train(own, image, split, tmp_path / "clean")
         assert (told["step"], told["retries"]) == (len(split.train), 0)
+    own.timing = QUICK
     state, told = train(own, image, split, tmp_path, hurt)
     assert state == undisturbed[image.board]
     assert told[EXPECTED[hurt]] >= 1, "nothing was disturbed"
