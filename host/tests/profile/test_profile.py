@@ -14,6 +14,7 @@ from mcugrad import bench, boards
 from mcugrad.bench.measure import measure_compiled
 from mcugrad.cli import app
 from mcugrad.errors import UserError
+from mcugrad.ir import Graph
 from mcugrad.pipeline import compile_model
 from mcugrad.profile.page import page
 from mcugrad.profile.record import Profile, changes, read, totals
@@ -24,15 +25,18 @@ pytest.importorskip("sklearn")
 BOARD = "nucleo_f746zg"
 
 
+def network(size: int) -> Graph:
+    net = Net((size, size, 3), 4).conv("conv0", 8, 3, 2).block("b0", 16, 8, 3).block("b1", 24, 8, 5, 2)
+    return net.block("b2", 32, 12, 3, 2).block("b3", 64, 12, 3).head(4)
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Profile:
     """A small network, begun by rows and trained by channel tiles, counted on the emulated board."""
-    net = Net((48, 48, 3), 4).conv("conv0", 8, 3, 2).block("b0", 16, 8, 3).block("b1", 24, 8, 5, 2)
-    forward = net.block("b2", 32, 12, 3, 2).block("b3", 64, 12, 3).head(4)
-    compiled = compile_model(forward, "4 10:1", boards.load(BOARD))
-    assert compiled.plan.streams and compiled.plan.tiles
+    several = (compile_model(network(size), "6", boards.load(BOARD)) for size in (64, 48, 80, 96))
+    compiled = next(c for c in several if c.plan.streams and c.plan.tiles)
     figures = measure_compiled(compiled, BOARD, tmp_path_factory.mktemp("profile"))
-    return Profile(f"small 4 10:1 on {BOARD}", figures)
+    return Profile(f"small 6 on {BOARD}", figures)
 
 
 def other(profile: Profile, **factors: float) -> Profile:
@@ -92,7 +96,7 @@ def test_the_page_loads_nothing_from_elsewhere(small: Profile) -> None:
 def test_files_of_profile_and_bench_are_read(small: Profile, tmp_path: Path) -> None:
     one, many, bad = (tmp_path / name for name in ("one.json", "many.json", "bad.json"))
     one.write_text(small.text())
-    many.write_text(json.dumps({"small 4 10:1": small.figures, "x": {}}))
+    many.write_text(json.dumps({"small 6": small.figures, "x": {}}))
     assert read(one, "any").rows == read(many, small.name).rows == small.rows
     assert read(one, "any").name == small.name
     for text in ("", "[]", "{}", json.dumps({"nodes": []})):
