@@ -38,8 +38,8 @@ static void add_pixel(sums *s, const int16_t *da, int32_t step, const int8_t *x,
 
 /* dw[i] = sum over output pixels of da * (x - zero), tap (ky, kx), n <= BLOCK channels from da, x and dw on.
  */
-static void tap_gradient(int32_t *dw, const int16_t *da, int32_t step, const int8_t *x, int32_t n, int32_t ky,
-                         int32_t kx, const mg_conv_params *p) {
+MG_RARE void tap_gradient(int32_t *dw, const int16_t *da, int32_t step, const int8_t *x, int32_t n,
+                          int32_t ky, int32_t kx, const mg_conv_params *p) {
     sums s;
     memset(&s, 0, sizeof s);
     for (int32_t oy = 0; oy < p->out_h; oy++)

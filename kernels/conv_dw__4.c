@@ -46,14 +46,71 @@ static inline void put4(int32_t *dw, int32_t step, four s) {
     dw[0] = s.c0, dw[step] = s.c1, dw[2 * step] = s.c2, dw[3 * step] = s.c3;
 }
 
+#if MG_DSP
+
+/* From a row's end to the next row's first output, in bytes; da's row; twice the rows left, and one if a
+ * row's outputs are odd. */
+typedef struct {
+    int32_t da, x, row;
+    uint32_t left;
+} next_row;
+
+#define PIXEL                                                                                                \
+    "ldr %[p], [%[d]] \n\t ldr %[u], [%[v]] \n\t ldr %[q], [%[d], #4] \n\t"                                  \
+    "add %[v], %[v], %[apart] \n\t sxtab16 %[w], %[zero], %[u] \n\t sxtab16 %[u], %[zero], %[u], ror #8 "    \
+    "\n\t"                                                                                                   \
+    "smlabb %[c0], %[w], %[p], %[c0] \n\t smlabt %[c1], %[u], %[p], %[c1] \n\t add %[d], %[d], %[out] \n\t"  \
+    "smlatb %[c2], %[w], %[q], %[c2] \n\t smlatt %[c3], %[u], %[q], %[c3] \n\t"
+
+/* One tap of all channels of a depthwise convolution; da and x at the first output's. */
+static __attribute__((noinline)) void depthwise_tap(int32_t *dw, const int16_t *da, const int8_t *x,
+                                                    readers rows, readers cols, const mg_conv_params *p) {
+    const int32_t apart = p->stride * p->in_c, out = p->out_c * (int32_t)sizeof *da,
+                  n = cols.end - cols.first;
+    const int32_t height = rows.end - rows.first, channels = height > 0 && n > 0 ? p->in_c : 0;
+    const uint32_t zero = mg_both(-p->zero_in);
+    next_row r = {out * (p->out_w - n), apart * (p->in_w - n), out * p->out_w, 0}, *const next = &r;
+    memset(dw, 0, (size_t)(p->in_c - channels) * sizeof *dw);
+    for (int32_t c = 0; c < channels; c += 4) {
+        const int16_t *d = da + c, *end = d + n * p->out_c;
+        const int8_t *v = x + c;
+        int32_t c0 = 0, c1 = 0, c2 = 0, c3 = 0;
+        uint32_t pair, other, u, w;
+        r.left = 2 * (uint32_t)height | (n & 1);
+        __asm__ volatile(
+            "ldr %[u], %[next] \n\t ldr %[q], [%[u], #12] \n\t tst %[q], #1 \n\t bne 2f \n\t 1: \n\t" PIXEL
+            "2: \n\t" PIXEL "cmp %[d], %[end] \n\t bne 1b \n\t"
+            "ldr %[u], %[next] \n\t ldrd %[p], %[q], [%[u]] \n\t add %[d], %[d], %[p] \n\t"
+            "add %[v], %[v], %[q] \n\t ldrd %[p], %[q], [%[u], #8] \n\t add %[end], %[end], %[p] \n\t"
+            "sub %[q], %[q], #2 \n\t str %[q], [%[u], #12] \n\t lsrs %[p], %[q], #1 \n\t bhi 2b \n\t bne 1b"
+            : [c0] "+&r"(c0), [c1] "+&r"(c1), [c2] "+&r"(c2), [c3] "+&r"(c3), [d] "+&r"(d), [v] "+&r"(v),
+              [end] "+&r"(end), [p] "=&r"(pair), [q] "=&r"(other), [u] "=&r"(u), [w] "=&r"(w)
+            : [out] "r"(out), [apart] "r"(apart), [zero] "r"(zero), [next] "m"(next)
+            : "cc", "memory");
+        put4(dw + c, 1, (four){c0, c1, c2, c3});
+    }
+}
+
+#else
+
+static __attribute__((noinline)) void depthwise_tap(int32_t *dw, const int16_t *da, const int8_t *x,
+                                                    readers rows, readers cols, const mg_conv_params *p) {
+    da -= mg_out_at(rows.first, cols.first, p);
+    const int32_t origin = -(rows.first * p->in_w + cols.first) * p->stride * p->in_c;
+    for (int32_t c = 0; c < p->in_c; c += 4)
+        put4(dw + c, 1, tap(da + c, x, origin + c, rows, cols, p, 0));
+}
+
+#endif
+
 void mg_depthwise_conv2d_dw_s32__4(int32_t *dw, const int16_t *da, const int8_t *x, const mg_conv_params *p) {
     for (int32_t ky = 0; ky < p->kernel_h; ky++)
         for (int32_t kx = 0; kx < p->kernel_w; kx++, dw += p->in_c) {
             const readers rows = readers_of(ky, p->in_h, p->out_h, p),
                           cols = readers_of(kx, p->in_w, p->out_w, p);
-            const int32_t origin = mg_in_at(ky - p->pad, kx - p->pad, p);
-            for (int32_t c = 0; c < p->in_c; c += 4)
-                put4(dw + c, 1, tap(da + c, x, origin + c, rows, cols, p, 0));
+            const int32_t y = rows.first * p->stride + ky - p->pad, at = cols.first * p->stride + kx - p->pad;
+            depthwise_tap(dw, da + mg_out_at(rows.first, cols.first, p), x + mg_in_at(y, at, p), rows, cols,
+                          p);
         }
 }
 

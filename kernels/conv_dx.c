@@ -88,8 +88,8 @@ MG_RARE void input_gradient(int16_t *dx, const int16_t *da, const int8_t *w, int
 }
 
 /* The sum of input pixel (y, x) of one channel; da: pixels `step` apart, w: taps `pitch` apart. */
-static int32_t gather_channel(const int16_t *da, int32_t step, const int8_t *w, int32_t pitch, int32_t y,
-                              int32_t x, const mg_conv_params *p) {
+MG_RARE int32_t gather_channel(const int16_t *da, int32_t step, const int8_t *w, int32_t pitch, int32_t y,
+                               int32_t x, const mg_conv_params *p) {
     int32_t acc = 0;
     for (int32_t ky = 0; ky < p->kernel_h; ky++)
         for (int32_t kx = 0; kx < p->kernel_w; kx++) {

@@ -91,8 +91,8 @@ static void phase(int16_t *dx, mg_lines *s, int32_t taps, int32_t n, int32_t apa
 }
 
 /* The sum of one channel's input: pixel `column` of the window of phase (y, x), whose first row is `row`. */
-MG_SMALL int32_t sum_at(const int16_t *plane, mg_column w, int32_t row, int32_t column, int32_t y, int32_t x,
-                        const mg_planes *v, const mg_conv_params *p) {
+MG_RARE int32_t sum_at(const int16_t *plane, mg_column w, int32_t row, int32_t column, int32_t y, int32_t x,
+                       const mg_planes *v, const mg_conv_params *p) {
     int32_t sum = 0;
     for (int32_t i = mg_max(-row, 0); i < taps_of(y, p) && row + i < p->out_h; i++)
         for (int32_t j = 0; j < taps_of(x, p); j++) {
@@ -105,8 +105,8 @@ MG_SMALL int32_t sum_at(const int16_t *plane, mg_column w, int32_t row, int32_t 
 }
 
 /* The last pixels of the lines, fewer than a run, one by one. */
-MG_SMALL void rest(int16_t *dx, const mg_planes *v, mg_lines *s, mg_column w, int32_t row, int32_t y,
-                   int32_t x, int32_t column, int32_t n, const mg_conv_params *p) {
+MG_RARE void rest(int16_t *dx, const mg_planes *v, mg_lines *s, mg_column w, int32_t row, int32_t y,
+                  int32_t x, int32_t column, int32_t n, const mg_conv_params *p) {
     mg_renorm r = {.mult = s->mult[0], .magnitude = (uint32_t)s->zero};
     for (int32_t line = 0; line < s->layout->count; line++, dx += p->stride * p->in_w * p->in_c)
         for (int32_t i = column; i < n; i++)
@@ -123,8 +123,8 @@ typedef int16_t part[MG_LINES][MG_RUN]; /* of one channel */
 
 /* The same by a run whose last pixels lie beyond the map: what they are counts for nothing. False where one
  * may have been clipped, so that its magnitude is not known. */
-static int rest_by_run(int16_t *dx, mg_lines *s, int32_t taps, int32_t column, int32_t n, int32_t apart,
-                       int32_t down) {
+MG_RARE int rest_by_run(int16_t *dx, mg_lines *s, int32_t taps, int32_t column, int32_t n, int32_t apart,
+                        int32_t down) {
     part *const some = s->some;
     uint32_t magnitude = 0;
     const int32_t size = sizeof *dx, zero = s->zero;

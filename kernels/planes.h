@@ -19,9 +19,6 @@ typedef struct {
     int32_t room, columns, capacity, base, next, from, first, end, top, bottom, words;
 } mg_planes;
 
-/* For what runs once a call, or once some lines. */
-#define MG_SMALL static __attribute__((noinline, optimize("O2")))
-
 /* Bytes from a row to the next. */
 static inline int32_t mg_pitch(const mg_planes *v) {
     return MG_CHANNELS * v->columns * (int32_t)sizeof *v->rows;
@@ -45,14 +42,7 @@ static inline int32_t mg_most_columns(const mg_planes *v, int32_t rows) {
 }
 
 /* Columns `from` on of a map of so many columns; all zero. */
-MG_SMALL void mg_planes_at(mg_planes *v, int32_t columns, int32_t from, int32_t width, int32_t top,
-                           int32_t bottom) {
-    v->columns = (columns + 1) & ~1, v->from = from, v->top = top, v->bottom = bottom;
-    v->capacity = v->room / v->columns;
-    v->capacity = v->capacity < bottom - top ? v->capacity : bottom - top;
-    v->first = from < 0 ? -from : 0, v->end = width - from < v->columns ? width - from : v->columns;
-    memset(v->rows, 0, (size_t)(v->capacity * mg_pitch(v)));
-}
+void mg_planes_at(mg_planes *v, int32_t columns, int32_t from, int32_t width, int32_t top, int32_t bottom);
 
 /* Whether row v->next is one of the map; if not, it is made zero. */
 static inline int mg_row_inside(mg_planes *v, int32_t height) {
@@ -101,23 +91,8 @@ typedef struct {
 
 /* So many lines, whose windows, `height` rows high, begin at rows at, at + down ...; row: bytes of a row of
  * taps. */
-MG_SMALL void mg_lay(mg_layout *l, const mg_planes *v, int32_t count, int32_t at, int32_t down,
-                     int32_t height, int32_t row, int32_t stride) {
-    mg_line *line = l->lines - 1;
-    const int32_t pitch = mg_pitch(v);
-    l->count = count, l->from = at - v->base;
-    for (; count > 0; count--, at += down) {
-        const int32_t first = at < v->top ? v->top - at : 0;
-        const int32_t last = v->bottom - at < height ? v->bottom - at : height;
-        if (line >= l->lines && line->taps == first * row && line->end == last * row)
-            line->count++;
-        else
-            *++line =
-                (mg_line){(int16_t)((at + first - v->base) * pitch), (int16_t)(first * row),
-                          (int16_t)(last * row), (int16_t)((last - first) * pitch - 2 * MG_RUN * stride), 1};
-    }
-    l->parts = (int32_t)(line + 1 - l->lines);
-}
+void mg_lay(mg_layout *l, const mg_planes *v, int32_t count, int32_t at, int32_t down, int32_t height,
+            int32_t row, int32_t stride);
 
 /* Returns `zero`, which int16 change. */
 MG_INLINE int32_t mg_lines_of(const mg_lines *s, const int taps, const int stride, const mg_kind kind) {

@@ -28,7 +28,7 @@
 /* For functions whose arguments must become constants or stay in registers. */
 #define MG_INLINE static inline __attribute__((always_inline))
 
-/* For what no shape with a variant spends time in. */
+/* For what takes no time, or none where there is a variant. */
 #define MG_RARE static __attribute__((noinline, optimize("Os")))
 
 /* Any alignment: one LDR or STR on the chip (never LDRD or LDM, which would fault). */
