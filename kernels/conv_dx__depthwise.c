@@ -180,11 +180,13 @@ void mg_depthwise_conv2d_dx_tile_s16__4(int16_t *dx, int32_t *work, const int16_
                                         int32_t pitch, mg_renorm *r, const mg_conv_params *p) {
     mg_planes v = {.words = words_of(p)};
     mg_lines s;
-    mg_layout layouts[4];
-    const int32_t some = p->in_w % (MG_RUN * p->stride) ? MG_CHANNELS * sizeof(part) / sizeof *work : 0;
-    mg_planes_in(&v, work + some, p->work - some);
+    const int32_t stride = p->stride, phases = stride * stride;
+    const int32_t some = p->in_w % (MG_RUN * stride) ? MG_CHANNELS * sizeof(part) / sizeof *work : 0;
+    const int32_t before = some + phases * (int32_t)(sizeof(mg_layout) / sizeof *work);
+    mg_layout *const layouts = (mg_layout *)(work + some);
+    mg_planes_in(&v, work + before, p->work - before);
     s.some = work;
-    const int32_t stride = p->stride, most = taps_of(stride - 1, p);
+    const int32_t most = taps_of(stride - 1, p);
     const int32_t widest = ((mg_most_columns(&v, most) - most + 1) & ~(MG_RUN - 1)) * stride;
     const int32_t bias[MG_CHANNELS] = {0}, mult[] = {r->mult, r->mult, r->mult, r->mult};
     s.bias = bias, s.mult = mult, s.zero = (int32_t)r->magnitude;
@@ -193,7 +195,7 @@ void mg_depthwise_conv2d_dx_tile_s16__4(int16_t *dx, int32_t *work, const int16_
                       runs = ((n + stride - 1) / stride + MG_RUN - 1) / MG_RUN;
         mg_planes_at(&v, runs * MG_RUN + most - 1, from / stride - reach(p), p->out_w, 0, p->out_h);
         s.words = v.words, s.plane = v.columns, s.pitch = mg_pitch(&v), s.down = 1;
-        for (int i = 0; i < 4; i++)
+        for (int32_t i = 0; i < phases; i++)
             layouts[i].count = -1;
         for (int32_t c = 0; c < p->in_c; c += MG_CHANNELS) {
             widen(&v, w + c, pitch, p);

@@ -36,8 +36,8 @@ static inline int mg_pointwise(const mg_conv_params *p) {
     return p->kernel_h * p->kernel_w * p->stride == 1 && p->pad == 0;
 }
 
-/* Whether windows and the weights of eight channels fit on the stack of the kernels for quads of pixels, and
- * the mask is made of whole bytes. */
+/* Whether the kernels for quads of pixels take windows whole: they and the weights of eight channels are not
+ * too long, and the mask is made of whole bytes. */
 static inline int mg_quads_at_once(const mg_conv_params *p, const void *mask) {
     const int32_t taps = p->kernel_h * p->kernel_w * p->in_c;
     const int fit = taps % 4 ? taps <= 108 : mg_pointwise(p) ? taps <= 384 : taps <= 256;

@@ -21,6 +21,7 @@ PIXELS = 256  # that a 1x1 weight gradient sums
 LONGEST = 192  # products in a row of a window
 PLANES = 532  # words at most for rows of four channels of a depthwise map
 SIDE = 20  # rows and columns at most of a map of the 3x3 depthwise input gradient
+LAYOUT = 37  # words for what the lines of one phase of a depthwise input gradient meet
 STRIP = 40  # columns of such a map, above which it may be cut in two
 SUMMED, WIDENED = 64, 64  # pixels whose sums a 1x1 input gradient keeps; output channels at a time, at least
 
@@ -137,7 +138,7 @@ def depthwise_conv2d_dx(ins: Sequence[Value], attrs: Attrs, in_place: bool) -> W
     taps = [(phase + pad) // stride + pad // stride + 1 for phase in range(stride)]
     words = sum(y * _tap_words(x, 1) for y in taps for x in taps)
     columns = -(-w // (4 * stride)) * 4 + taps[-1] - 1
-    before = 64 if w % (4 * stride) else 0
+    before = LAYOUT * stride**2 + (64 if w % (4 * stride) else 0)
     return _either(_planes(words, (columns, columns), (taps[-1], oh), before), Work(kept, kept))
 
 

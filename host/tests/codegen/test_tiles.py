@@ -13,7 +13,7 @@ from mcugrad.config import Update
 from mcugrad.errors import InternalError
 from mcugrad.ir import Graph, Node
 from mcugrad.passes.rematerialise import rematerialise
-from mcugrad.pipeline import Compiled, compile_model, lowered, uncalibrated
+from mcugrad.pipeline import Compiled, compile_model, lowered, training_graph, uncalibrated
 from mcugrad.plan.again import planned as best
 from mcugrad.plan.check import check
 from mcugrad.plan.memory import Plan, place
