@@ -58,7 +58,9 @@ def flags(board: Board, out: str, gen: str) -> list[str]:
 def linker_script(board: Board, manifest: Path | None) -> str:
     """link.ld.in filled in with the board's memories, and where in them the model of a manifest lies."""
     model = json.loads(manifest.read_text()) if manifest else {}
-    homes = board.homes({part: model.get(f"{part}_bytes", 0) for part in ("arena", "state")})
+    # What an image without a model keeps there is not known before it is linked: the largest memory.
+    sizes = {part: model.get(f"{part}_bytes", sys.maxsize) for part in ("arena", "state")}
+    homes = board.homes(sizes)
     homes["dma"] = board.region(board.place["dma"])
     ring = next(m for m in board.ram if m.name == board.place["dma"])
     lines = [f"    {m.name} (rwx) : ORIGIN = {m.origin:#x}, LENGTH = {m.size}" for m in board.regions]
