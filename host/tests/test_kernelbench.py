@@ -36,3 +36,9 @@ def test_renewing_the_page_keeps_the_rest_of_it(tmp_path: Path) -> None:
     copy.write_text("no table")
     with pytest.raises(InternalError):
         page.put(copy, base)
+
+
+def test_what_is_derived_on_paper_is_near_what_is_counted() -> None:
+    base, works = baselines.load(kernelbench.BASELINES), {k.label: k.work() for k in CASES}
+    for label, paper in page.PAPER.items():
+        assert base[label] / works[label] == pytest.approx(paper, rel=0.15), label

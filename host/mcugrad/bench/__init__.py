@@ -14,7 +14,7 @@ from rich.console import Console
 
 from mcugrad import baselines
 from mcugrad.bench.cases import CASES, DEFAULT, Case
-from mcugrad.bench.measure import measure, measure_compiled, whole
+from mcugrad.bench.step import measure, measure_compiled, whole
 from mcugrad.bench.tables import beside, overview
 from mcugrad.paths import BUILD, ROOT
 

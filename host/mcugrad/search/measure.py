@@ -10,8 +10,6 @@ import random
 import sys
 from collections import defaultdict
 from fractions import Fraction
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from mcugrad.frontend import models
 from mcugrad.ir.graph import Array
 from mcugrad.ops.kinds import kind
 from mcugrad.passes.schemes import Scheme, convolutions
+from mcugrad.paths import BUILD
 from mcugrad.pipeline import Compiled
 from mcugrad.search.latency import TABLE, cost, features, predict
 
@@ -82,8 +81,7 @@ def measure(model: str, scheme: str) -> tuple[Compiled, list[int]]:
 
 
 def _count(compiled: Compiled, name: str) -> dict[str, Any]:
-    with TemporaryDirectory() as folder:
-        figures = bench.measure_compiled(compiled, BOARD, Path(folder))
+    figures = bench.measure_compiled(compiled, BOARD, BUILD / "search")
     sys.stderr.write(f"{name}: {figures['instructions']['total']:,}\n")
     return figures
 

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mcugrad import bench, boards
-from mcugrad.bench.measure import measure_compiled
+from mcugrad.bench.step import measure_compiled
 from mcugrad.cli import app
 from mcugrad.errors import UserError
 from mcugrad.ir import Graph
