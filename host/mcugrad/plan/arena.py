@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from itertools import accumulate
@@ -76,6 +76,15 @@ def hull(spans: Iterable[Span]) -> tuple[Span, ...]:
             rest &= ~both
         found[new.start, new.end] = found.get((new.start, new.end), 0) | rest
     return tuple(Span(alive, *extent) for extent, alive in found.items() if alive)
+
+
+def changing(extents: Sequence[tuple[int, int, int]], last: int) -> Iterator[Span]:
+    """Spans of a buffer. extents: (moment, start, end), its bytes in use until the next one, or the last."""
+    found: dict[tuple[int, int], int] = {}
+    until = [*(moment - 1 for moment, *_ in extents[1:]), last]
+    for (first, start, end), final in zip(extents, until, strict=True):
+        found[start, end] = found.get((start, end), 0) | (1 << final + 1) - (1 << first)
+    return (Span(alive, *extent) for extent, alive in found.items() if alive and extent[0] < extent[1])
 
 
 def live_bytes(buffers: Iterable[Buffer], moments: int) -> list[int]:

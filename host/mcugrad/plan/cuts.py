@@ -6,17 +6,19 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from itertools import accumulate
 from math import inf
 
 from mcugrad import ops
 from mcugrad.ir import Graph, Node
 from mcugrad.plan.front import leading
-from mcugrad.plan.stream import FEED, Stream, row_bytes, stream, streamable
+from mcugrad.plan.stream import FEED, Extent, Stream, row_bytes, stream, streamable
 
 MOST = 0.03  # of a training step's instructions may streams add
 PER_MAC = (1.1, 2.6)  # instructions: of others, of depthwise ones; rather too few
 ROWS = (1, 4)  # a call, to compare parts by
+ROOM = (1.03, 1, 0.97, 0.94, 0.9, 0.85, 0.8)  # of the limit: live bytes leave gaps where they are placed
 Part = tuple[int, int]  # first and last node; a single node runs whole
 
 
@@ -28,9 +30,9 @@ def choose(graph: Graph, order: Sequence[Node], live: Sequence[int]) -> list[tup
     if whole <= rest:
         return []
     cuts, most = Cuts(graph, order, front, live), allowed(graph, order)
-    limit = cuts.affordable(max(cuts.lowest_peak(), rest), whole, most)
-    ways = [cuts.grown(limit), cuts.single(limit)]
-    return [way for way in ways if way and cuts.price(way) <= most]
+    limit = cuts.affordable(max(cuts.lowest, rest), whole, most)
+    ways = [cuts.grown(round(limit * part)) for part in ROOM] + [cuts.single(limit)]
+    return sorted((way for way in ways if way and cuts.price(way) <= most), key=cuts.price)
 
 
 def allowed(graph: Graph, order: Sequence[Node]) -> float:
@@ -60,8 +62,10 @@ class Cuts:
         self.peaks: dict[Part, int] = {}
         self.known: dict[tuple[Part, tuple[int, ...]], tuple[Stream, int]] = {}
         self.starts = self._starts()
+        self.call_costs = {i: self._call_cost(i) for i in range(front) if streamable(graph, order[i])}
 
-    def lowest_peak(self) -> int:
+    @cached_property
+    def lowest(self) -> int:
         """The lowest peak of all ways to cut."""
         peaks = [0]
         for b in range(self.front):
@@ -74,11 +78,11 @@ class Cuts:
 
     def affordable(self, lowest: int, highest: int, most: float) -> int:
         """The lowest limit of the peak for which the cheapest parts add no more instructions than `most`."""
-        between = sorted({peak for peak in self.peaks.values() if lowest < peak < highest})
-        limits = [*between, highest]
         if self.price(self.grown(lowest)) <= most:
             return lowest
-        return limits[bisect_left(limits, True, key=lambda limit: self.price(self.grown(limit)) <= most)]
+        limits = range(lowest, highest, -(-lowest // 100))
+        k = bisect_left(limits, True, key=lambda limit: self.price(self.grown(limit)) <= most)
+        return limits[k] if k < len(limits) else highest
 
     def cheapest(self, limit: int, rows: int = 1) -> list[Part]:
         """The parts that cost the fewest instructions at so many rows a call with no peak above the limit."""
@@ -93,8 +97,11 @@ class Cuts:
 
     def grown(self, limit: int) -> tuple[Stream, ...]:
         """The cheapest parts' streams, with more rows a call where that does not pass the limit."""
-        ways = ([p for p in self.cheapest(limit, rows) if p[1] > p[0]] for rows in ROWS)
-        return min((tuple(self._grow(part, limit) for part in way) for way in ways), key=self.price)
+        limits = {max(round(limit * part), self.lowest) for part in ROOM[1:]}
+        ways = {
+            tuple(p for p in self.cheapest(most, rows) if p[1] > p[0]) for most in limits for rows in ROWS
+        }
+        return min((tuple(self._grow(part, limit) for part in way) for way in sorted(ways)), key=self.price)
 
     def single(self, limit: int) -> tuple[Stream, ...]:
         """The cheapest parts' streams, one row a call."""
@@ -103,7 +110,7 @@ class Cuts:
     def price(self, streams: Sequence[Stream]) -> float:
         """Instructions that streams add, about."""
         calls = Counter(step.node for s in streams for step in s.steps if step.node != FEED)
-        return sum((count - 1) * self._call_cost(i) for i, count in calls.items())
+        return sum((count - 1) * self.call_costs[i] for i, count in calls.items())
 
     def _grow(self, part: Part, limit: int) -> Stream:
         """First more rows where that saves most."""
@@ -144,37 +151,32 @@ class Cuts:
         return starts
 
     def _peak_of(self, part: Part, s: Stream) -> int:
+        """Counted so that it can be placed: rows that a window lacks for a while are of no use to others."""
         change = [0] * (len(s.steps) + 1)
-        for name, spans in s.spans.items():
-            row, whole = row_bytes(self.graph, name), self.graph.value(name).nbytes
-            size = s.windows[name] * row if name in s.windows else whole
-            for first, last in spans:
-                change[first] += size
-                change[last + 1] -= size
-            gone = 0
-            for step, rows in s.eaten.get(name, ())[:-1]:
-                change[step] -= rows * row - gone
-                change[spans[-1][1] + 1] += rows * row - gone
-                gone = rows * row
+        for name, extents in s.held.items():
+            row, before = row_bytes(self.graph, name), 0
+            for (step, *_), rows in zip(extents, _rows(extents, name in s.windows), strict=True):
+                change[step] += rows * row - before
+                before = rows * row
         for k, node in enumerate(step.node for step in s.steps):
             change[k] += self.scratch[node]
             change[k + 1] -= self.scratch[node]
-        return max(accumulate(change)) + self._passing(part[0], s)
+        return max(accumulate(change[:-1])) + self._passing(part[0], s)
 
     def _passing(self, node: int, s: Stream) -> int:
         """Bytes of what is alive before the stream and that it does not touch."""
         names = [*(v.name for v in self.graph.inputs if v.size > 1), *self.made]
-        alive = (n for n in names if self.made.get(n, -1) < node <= self.last.get(n, -1) and n not in s.spans)
+        alive = (n for n in names if self.made.get(n, -1) < node <= self.last.get(n, -1) and n not in s.held)
         return sum(self.graph.value(n).nbytes for n in alive)
 
     def _cost(self, part: Part, rows: int) -> float:
         """Instructions that a stream adds with so many rows a call, about; those of moves are few."""
         a, b = part
-        return 0.0 if a == b else sum(self._calls(i, rows) * self._call_cost(i) for i in range(a, b + 1))
+        return 0.0 if a == b else sum(self._calls(i, rows) * self.call_costs[i] for i in range(a, b + 1))
 
     def _saved(self, i: int, rows: int) -> float:
         """Instructions that twice as many rows a call save."""
-        return (self._calls(i, rows) - self._calls(i, 2 * rows)) * self._call_cost(i)
+        return (self._calls(i, rows) - self._calls(i, 2 * rows)) * self.call_costs[i]
 
     def _height(self, i: int) -> int:
         return self.graph.value(self.order[i].outs[0]).shape[0]
@@ -193,3 +195,12 @@ class Cuts:
         kernel, _, channels = w.shape
         width, again = self.graph.value(node.ins[0]).shape[1], max(kernel - node.attrs["stride"], 0)
         return float(channels / 4 * (again * (7 * (width + kernel) + 215) + 385))
+
+
+def _rows(extents: Sequence[Extent], window: bool) -> list[int]:
+    """Rows of each extent; of a window as many as before and after it, but none where it holds none."""
+    if not window:
+        return [end - start for _, start, end in extents]
+    ends = [end for *_, end in extents]
+    before, after = accumulate(ends, max), [*accumulate(reversed(ends), max)][::-1]
+    return [min(most) if end else 0 for end, *most in zip(ends, before, after, strict=True)]

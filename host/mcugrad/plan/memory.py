@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mcugrad.ir import Graph, Node, Value
 from mcugrad.ops.op import shared
 from mcugrad.plan import solver
-from mcugrad.plan.arena import ALIGN, Buffer, Span, in_arena, live_bytes, rounded
+from mcugrad.plan.arena import ALIGN, Buffer, Span, changing, in_arena, live_bytes, rounded
 from mcugrad.plan.cuts import Cuts, choose
 from mcugrad.plan.front import leading
 from mcugrad.plan.order import search
 from mcugrad.plan.pack import pack, top
 from mcugrad.plan.schedule import Order, orders
-from mcugrad.plan.stream import Stream, row_bytes
+from mcugrad.plan.stream import Extent, Stream, row_bytes
 from mcugrad.plan.tiles import Block, Tiles, blocks, together
 
-SMALL = 1 / 1000  # of the arena: a gap not worth the solver's seconds
+SOLVED = 2  # plans, at most
 
 
 @dataclass(frozen=True)
@@ -120,18 +120,15 @@ def plan(graph: Graph, exact: bool = True) -> Plan:
     whole = min(known, key=lambda p: (_behind(p, front), p.arena_bytes))
     cut = _cut(graph, whole, front)
     known += [cut] if cut.tiles else []
-    ways = choose(graph, cut.order, cut.live)
-    plans = [*known, *(p for streams in ways for p in _placed(graph, known[::-1], streams, front))]
-    best = min(plans, key=lambda p: p.arena_bytes)
-    if exact and solver.available():
-        best = min(_solved(plans, best), key=lambda p: p.arena_bytes)
+    plans = _streamed(graph, known, choose(graph, cut.order, cut.live), front)
+    best = _solved(plans) if exact and solver.available() else min(plans, key=lambda p: p.arena_bytes)
     return replace(best, floor=0 if best.tiles else found.floor)
 
 
 def _cut(graph: Graph, whole: Plan, front: int) -> Plan:
     """With tiles where most bytes are alive behind the front, as far as the front is not the higher peak;
     each block's as wide as they can be for that."""
-    lowest = Cuts(graph, whole.order, front, whole.live).lowest_peak()
+    lowest = Cuts(graph, whole.order, front, whole.live).lowest
     p, chosen = _narrowest(graph, whole, front, lowest)
     enough = max(lowest, _behind(p, front))
     for i, block in enumerate(chosen):
@@ -143,8 +140,8 @@ def _cut(graph: Graph, whole: Plan, front: int) -> Plan:
 def _narrowest(graph: Graph, p: Plan, front: int, enough: int) -> tuple[Plan, list[Block]]:
     """The blocks at the peak by the narrowest tiles, one after the other, without places."""
     left, chosen = blocks(graph), list[Block]()
-    while _behind(p, front) > enough:
-        at = next(i for i, n in enumerate(p.live) if i >= front and n == _behind(p, front))
+    while (most := _behind(p, front)) > enough:
+        at = p.live.index(most, front)
         peak = p.order[p.timeline.begins.index(at)]
         block = next((b for b in left if any(peak is node for node in b.nodes)), None)
         order = together(graph, p.order, block) if block else None
@@ -159,25 +156,31 @@ def _retiled(graph: Graph, p: Plan, i: int, tiles: Tiles) -> Plan:
     return _alive(graph, p.order, (), [*p.tiles[:i], tiles, *p.tiles[i + 1 :]])
 
 
-def _solved(plans: Sequence[Plan], best: Plan) -> Iterator[Plan]:
+def _solved(plans: Sequence[Plan]) -> Plan:
     """The best, and those of its order that could be better, placed by CP-SAT. The model's hash, which names
     the order, does not depend on OR-tools."""
-    for p in sorted(plans, key=lambda p: p.bound):
-        if p.order == best.order and p.bound < (1 - SMALL) * best.arena_bytes:
+    best, *others = sorted(plans, key=lambda p: p.arena_bytes)
+    for p in [best, *(p for p in others if p.order == best.order)][:SOLVED]:
+        if p.bound < (1 - solver.SMALL) * best.arena_bytes:
             solved = solver.solve(p.buffers, p.timeline.moments)
-            placed = sorted(solved.buffers, key=lambda b: (b.first, b.offset))
-            yield replace(p, buffers=tuple(placed), arena_bytes=top(placed), least=solved.least)
-    yield best
-
-
-def _placed(graph: Graph, known: Sequence[Plan], streams: Sequence[Stream], front: int) -> Iterator[Plan]:
-    """Each order with these streams, until one is as good as the front lets any be."""
-    for p in known:
-        placed = place(graph, p.order, streams, p.tiles)
-        yield placed
-        highest = [b for b in placed.buffers if rounded(b.offset + b.size) == placed.arena_bytes]
-        if all(b.last < front for b in highest):
+            placed = tuple(sorted(solved.buffers, key=lambda b: (b.first, b.offset)))
+            found = replace(p, buffers=placed, arena_bytes=top(placed), least=solved.least)
+            best = min(found, best, key=lambda p: p.arena_bytes)
+        if best.gap < solver.NEAR - 1:
             break
+    return best
+
+
+def _streamed(
+    graph: Graph, known: Sequence[Plan], ways: Sequence[Sequence[Stream]], front: int
+) -> list[Plan]:
+    """All that is known, and each order with these streams, where that could need less."""
+    plans, behind = list(known), [_behind(p, front) for p in known]
+    for streams in ways:
+        for p, rest in sorted(zip(known, behind, strict=True), key=lambda known: known[1]):
+            if rest < (1 - solver.SMALL) * min(p.arena_bytes for p in plans):
+                plans.append(place(graph, p.order, streams, p.tiles))
+    return plans
 
 
 def _behind(whole: Plan, front: int) -> int:
@@ -232,10 +235,8 @@ class Lifetimes:
     def _define(self, value: Value, i: int, node: Node | None) -> None:
         owner, at = self._home(node, value, i) if node else (value.name, 0)
         self.owner[value.name] = owner
-        if owner == value.name:
-            self.made[owner] = self._alone(value, i, node)
-        else:
-            self.made[owner] = self.made[owner].joined(self._whole(value, i, node), at)
+        alone = self._alone(value, i, node)
+        self.made[owner] = alone if owner == value.name else self.made[owner].joined(alone, at)
 
     def _home(self, node: Node, value: Value, i: int) -> tuple[str, int]:
         """Whose buffer holds the value, and where in it. All nodes of tiles work in the same scratch."""
@@ -258,55 +259,42 @@ class Lifetimes:
         return at if place and value.name == node.outs[0] and at % ALIGN == 0 else None
 
     def _alone(self, value: Value, i: int, node: Node | None) -> Buffer:
+        """Its bytes that hold something, from the first ones written to the last ones read."""
         if i in self.inside and node and value.name == node.work:
             return self._scratch(value, i)
-        window = i in self.inside and value.name in self.inside[i].windows
-        return self._window(value, i) if window else self._whole(value, i, node)
+        end = max(self.last.get(value.name, i), i)
+        reader = self.inside.get(end)
+        fed = reader and node is None and value.name in reader.windows
+        source = self.inside.get(i) if node or fed else None
+        found = [] if source else self._from_node(value, self.timeline.begins[i])
+        for s in filter(None, (source, reader if reader is not source else None)):
+            found += self._in_stream(value, s)
+        spans = tuple(changing(found, self.timeline.ends[end]))
+        first, last = source.first if source else i, reader.last if reader else end
+        return Buffer(0, max(s.end for s in spans), first, last, (value.name,), (0,), spans)
 
     def _scratch(self, value: Value, i: int) -> Buffer:
         """Of a stream's node: while its steps run."""
-        s = self.inside[i]
-        alive = sum(1 << self._moment(s, k) for k, step in enumerate(s.steps) if step.node == i)
-        return _buffer(value, s.first, s.last, [Span(alive, 0, rounded(value.nbytes))])
+        s, begin = self.inside[i], self.timeline.begins[i]
+        alive = sum(1 << begin + k for k, step in enumerate(s.steps) if step.node == i)
+        spans = (Span(alive, 0, rounded(value.nbytes)),)
+        return Buffer(0, spans[0].end, s.first, s.last, (value.name,), (0,), spans)
 
-    def _window(self, value: Value, i: int) -> Buffer:
-        s = self.inside[i]
-        size = s.windows[value.name] * row_bytes(self.graph, value.name)
-        alive = sum(_ones(self._moment(s, a), self._moment(s, b)) for a, b in s.spans[value.name])
-        return _buffer(value, s.first, s.last, [Span(alive, 0, rounded(size))])
-
-    def _whole(self, value: Value, i: int, node: Node | None) -> Buffer:
-        """From its first byte written to its last one read."""
-        end = max(self.last.get(value.name, i), i)
-        first, last = self.timeline.begins[i], self.timeline.ends[end]
-        source, reader = (self.inside.get(i) if node else None), self.inside.get(end)
-        gone = [(first, 0)]
-        if source:
-            first += source.spans[value.name][0][0]
-        if reader and value.name in reader.eaten:
-            last = self._moment(reader, reader.spans[value.name][-1][1])
-            row = row_bytes(self.graph, value.name)
-            gone += [(self._moment(reader, step), rows * row) for step, rows in reader.eaten[value.name]]
-        gone = [(max(moment, first), size) for moment, size in gone if moment <= last]
-        until = [moment - 1 for moment, _ in gone[1:]] + [last]
-        size = rounded(self._bytes(value.name))
-        spans = [Span(_ones(a, b), n, size) for (a, n), b in zip(gone, until, strict=True) if a <= b]
+    def _from_node(self, value: Value, begin: int) -> list[Extent]:
+        """(moment, start, end) of all its bytes; first those of its sums where tiles add them up."""
+        whole = [(begin, 0, rounded(self._bytes(value.name)))]
         if value.name in self.sums:
-            room = self.sums[value.name].held(self.graph, value.name)
-            spans = [Span(_ones(first, first), 0, room), Span(_ones(first + 1, last), 0, size)]
-        return _buffer(value, source.first if source else i, reader.last if reader else end, spans)
+            return [
+                (begin, 0, self.sums[value.name].held(self.graph, value.name)),
+                (begin + 1, *whole[0][1:]),
+            ]
+        return whole
+
+    def _in_stream(self, value: Value, s: Stream) -> list[Extent]:
+        """The same of the rows that a stream's steps hold."""
+        row, begin = row_bytes(self.graph, value.name), self.timeline.begins[s.first]
+        return [(begin + step, low * row, rounded(high * row)) for step, low, high in s.held[value.name]]
 
     def _bytes(self, name: str) -> int:
         """Of a value that is made by tiles, those of one."""
         return self.cut[name].held(self.graph, name) if name in self.cut else self.graph.value(name).nbytes
-
-    def _moment(self, s: Stream, step: int) -> int:
-        return self.timeline.begins[s.first] + step
-
-
-def _buffer(value: Value, first: int, last: int, spans: Sequence[Span]) -> Buffer:
-    return Buffer(0, max(s.end for s in spans), first, last, (value.name,), (0,), tuple(spans))
-
-
-def _ones(first: int, last: int) -> int:
-    return (1 << last + 1) - (1 << first)

@@ -7,32 +7,36 @@ from dataclasses import replace
 
 from mcugrad.plan.arena import Buffer, rounded
 
-TRIES = 30
+TRIES = 20
 
 Conflicts = list[list[tuple[int, int, int]]]
 
 
-def pack(buffers: Sequence[Buffer], bound: int, fixed: Sequence[Buffer] = ()) -> list[Buffer]:
-    """Each buffer at the lowest free offset: the largest first, those that live longest, those that come
-    first; then again, with the one that ended highest before all others. The fixed ones stay where they are.
-    """
+def pack(
+    buffers: Sequence[Buffer], bound: int, fixed: Sequence[Buffer] = (), tries: int = TRIES
+) -> list[Buffer]:
+    """Each buffer at the lowest free offset: the largest first, those of most bytes and moments, those that
+    come first, those that end last, those that live longest; then again, with the one that ended highest
+    before all others. The fixed ones stay where they are."""
     every = [*fixed, *buffers]
-    layouts = _layouts(every, len(fixed), bound)
+    layouts = _layouts(every, len(fixed), bound, tries)
     best = min(layouts, key=lambda offsets: _end(every, offsets), default={})
     return [replace(every[i], offset=offset) for i, offset in best.items()]
 
 
-def _layouts(every: Sequence[Buffer], fixed: int, bound: int) -> Iterator[dict[int, int]]:
+def _layouts(every: Sequence[Buffer], fixed: int, bound: int, tries: int) -> Iterator[dict[int, int]]:
     """Offsets by buffer, tried until none can be better."""
     keys: list[Callable[[Buffer], tuple[int, ...]]] = [
         lambda b: (-b.size, b.first),
         lambda b: (-b.size * b.alive.bit_count(), b.first),
         lambda b: (b.start, -b.size),
+        lambda b: (-b.alive.bit_length(), b.start),
+        lambda b: (b.start - b.alive.bit_length(), -b.size),
     ]
     conflicts, given = _conflicts(every), {i: b.offset for i, b in enumerate(every[:fixed])}
     for key in keys:
         queue = sorted(range(fixed, len(every)), key=lambda i: (key(every[i]), every[i].values))
-        for _ in range(TRIES):
+        for _ in range(tries):
             offsets = _lay(queue, conflicts, given)
             yield offsets
             if not queue or _end(every, offsets) <= bound:
@@ -66,8 +70,8 @@ def _conflicts(buffers: Sequence[Buffer]) -> Conflicts:
         for j, other in enumerate(buffers[:i]):
             if b.alive & other.alive:
                 for low, high in forbidden(b, other):
-                    found[i].append((j, low, high))
-                    found[j].append((i, -high, -low))
+                    found[i].append((j, low, rounded(high)))
+                    found[j].append((i, -high, rounded(-low)))
     return found
 
 
@@ -76,7 +80,7 @@ def _lay(queue: Iterable[int], conflicts: Conflicts, fixed: Mapping[int, int]) -
     offsets = dict(fixed)
     for i in queue:
         offset = 0
-        others = ((offsets[j] + a, rounded(offsets[j] + b)) for j, a, b in conflicts[i] if j in offsets)
+        others = ((offsets[j] + a, offsets[j] + b) for j, a, b in conflicts[i] if j in offsets)
         for low, high in sorted(others):
             if offset <= low:
                 break

@@ -51,6 +51,7 @@ class _Uses:
     """When each row of each value is written first and read last, by moments: a node, or a step of a stream.
 
     A value that is no map of a stream has one row. nodes: the first and last node of each value's life.
+    bases: at a moment that writes rows of it, the row that lies at the start of its place from then on.
     """
 
     def __init__(self, graph: Graph, plan: Plan) -> None:
@@ -58,7 +59,8 @@ class _Uses:
         self.made: dict[str, Array] = {}
         self.used: dict[str, Array] = {}
         self.nodes: dict[str, tuple[int, int]] = {}
-        self._maps = {name for s in plan.streams for name in s.spans}
+        self.bases: dict[str, dict[int, int]] = {}
+        self._maps = {name for s in plan.streams for name in s.held}
         self._calls = {plan.order[i].work: n for s in plan.streams for i, n in _steps(s).items()}
         for name in (v.name for v in graph.inputs if self._placed(v.name)):
             self._write(name, 0, len(self._rows(name)), 0, 0)
@@ -97,6 +99,7 @@ class _Uses:
                 self._scratch(self.plan.order[step.node].work, calls[step.node], s)
             name = s.feed if step.node == FEED else self.plan.order[step.node].outs[0]
             self._write(name, row, row + step.rows, s.first, s.first)
+            self.bases.setdefault(name, {})[self.moments] = row - step.to
             done[step.node] += step.rows
             calls[step.node] += 1
             self.moments += 1
@@ -130,18 +133,31 @@ class _Uses:
         return range(first, max(int(self.used[name].max()) for name in names) + 1)
 
     def held(self, name: str, moment: int) -> tuple[int, int] | None:
-        """First and last byte of the value that it needs at a moment. A window is needed while it holds a
-        row, a stream's scratch at each call, another value from the first row that is still to be read on."""
-        made, used, value = self.made[name], self.used[name], self.graph.value(name)
-        if name in self.plan.windows or name in self._calls:
-            alive = ((made <= moment) & (moment <= used)).any()
-            return (0, _bytes(self.graph, self.plan, name)) if alive else None
-        if not made.min() <= moment <= used.max():
+        """First byte and end of what it needs at a moment: of the rows that are made, from the first one on
+        that is still to be read; of those that a window moves then, also where they were; of a stream's
+        scratch, all at each call."""
+        if name in self._calls:
+            return (0, self._row_bytes(name, moment)) if (self.made[name] == moment).any() else None
+        made, until = self.made[name], np.maximum.accumulate(self.used[name])  # no hole is left below a row
+        alive = (made <= moment) & (moment <= until)
+        if not alive.any():
             return None
-        end = _bytes(self.graph, self.plan, name)
-        if moment == made.min() and name in {t.sums for t in self.plan.tiles}:
-            end = WORD * value.size
-        return int(np.argmax(used >= moment)) * (value.nbytes // len(used)), end
+        moved = np.flatnonzero(alive & (made < moment)) - self._base(name, moment - 1)
+        places = [*(np.flatnonzero(alive) - self._base(name, moment)), *moved]
+        row = self._row_bytes(name, moment)
+        return int(min(places)) * row, int(max(places) + 1) * row
+
+    def _base(self, name: str, moment: int) -> int:
+        """The row at the start of where a map lies, after a moment."""
+        written = [m for m in self.bases.get(name, {}) if m <= moment]
+        return self.bases[name][max(written)] if written else 0
+
+    def _row_bytes(self, name: str, moment: int) -> int:
+        if name in self._maps:
+            return self.graph.value(name).nbytes // len(self.made[name])
+        if name in {t.sums for t in self.plan.tiles} and moment == self.made[name][0]:
+            return WORD * self.graph.value(name).size
+        return _bytes(self.graph, self.plan, name)
 
 
 def _steps(s: Stream) -> Counter[int]:

@@ -8,8 +8,10 @@ from itertools import pairwise
 from mcugrad import ops
 from mcugrad.ir import Graph
 from mcugrad.plan import solver
+from mcugrad.plan.cuts import Cuts
 from mcugrad.plan.fit import Fit
-from mcugrad.plan.memory import Plan
+from mcugrad.plan.front import leading
+from mcugrad.plan.memory import Plan, place
 from mcugrad.plan.peak import Held, live_bytes, peak_node, why
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -23,7 +25,7 @@ def describe(graph: Graph, plan: Plan, fit: Fit) -> str:
         memory = region.memory
         lines.append(f"{memory.name:8} {region.used:>9,} of {memory.size:,} bytes")
         lines += [f"  {name:15} {size:>9,}" for name, size in region.parts.items()]
-    lines += [proof(plan), *_over_time(plan)]
+    lines += [proof(plan), *restrictions(graph, plan), *_over_time(plan)]
     node = plan.order[peak_node(plan)]
     lines.append(f"peak at {node.layer} ({node.op}); alive there, and what would lower it:")
     lines += [line for held in why(graph, plan) for line in _explained(held)]
@@ -42,6 +44,20 @@ def proof(plan: Plan) -> str:
     if gap and not solver.available():
         parts.append("pip install mcugrad[compile] places it exactly: OR-tools is not there")
     return "; ".join(parts)
+
+
+def restrictions(graph: Graph, plan: Plan) -> list[str]:
+    """Live bytes before and behind the end of the frozen front: as planned, and with what was not done."""
+    front = leading(graph, plan.order)
+    if not 0 < front < len(plan.order):
+        return []
+    whole, end = place(graph, plan.order).live, plan.timeline.begins[front]
+    lowest = Cuts(graph, plan.order, front, whole).lowest
+    return [
+        f"frozen front: {max(plan.live[:end]):,} live bytes; {max(whole[:front]):,} if nothing is streamed, "
+        f"{lowest:,} in the streams with the lowest peak, one row a call",
+        f"behind it: {max(plan.live[end:]):,}; {max(whole[front:]):,} if nothing is run by tiles",
+    ]
 
 
 def _explained(held: Held) -> list[str]:

@@ -11,8 +11,11 @@ from typing import Any
 from mcugrad.plan.arena import ALIGN, Buffer, live_bytes, rounded, runs
 from mcugrad.plan.pack import forbidden, pack, top
 
-EFFORT = 0.3  # deterministic seconds: the same everywhere, whatever else a machine does
+EFFORT = 0.5  # deterministic seconds: the same everywhere, whatever else a machine does
 SHARES = (0.95, 0.8, 0.5, 0.0)  # of the peak's bytes: a moment with as many belongs to the core
+SMALL = 0.005  # of the arena: a gap not worth the solver's seconds
+NEAR = 1.01  # of what is proved: where placements are looked for first
+TRIES = 60  # to pack the others around a core
 LARGEST = 200  # buffers in a core; of more it does not prove anything in that time
 
 
@@ -34,14 +37,23 @@ def solve(buffers: Sequence[Buffer], moments: int, effort: float = EFFORT) -> So
     least = rounded(max(live, default=0))
     for share in SHARES:
         core = _core(best, live, share)
-        if top(best) <= least or len(core) > LARGEST:
+        if (1 - SMALL) * top(best) <= least or len(core) > LARGEST:
             break
-        placed, least = _solve(core, least, top(best), effort)
-        found = pack([b for b in best if b not in core], top(placed), placed)
+        placed, least = _near(core, least, top(best), effort)
+        found = pack([b for b in best if b not in core], top(placed), placed, TRIES)
         best = min(best, found, key=top)
         if top(placed) > least:  # it gave up, and would again
             break
     return Solved(best, least)
+
+
+def _near(core: Sequence[Buffer], least: int, height: int, effort: float) -> tuple[list[Buffer], int]:
+    """As _solve: only near what is proved, unless it is proved that nothing is there."""
+    near = rounded(int(least * NEAR))
+    if near >= height:
+        return _solve(core, least, height, effort)
+    placed, least = _solve(core, least, near, effort)
+    return _solve(core, least, height, effort) if least > near else (placed, least)
 
 
 def _core(buffers: Sequence[Buffer], live: Sequence[int], share: float) -> list[Buffer]:
@@ -69,6 +81,8 @@ def _solve(core: Sequence[Buffer], least: int, height: int, effort: float) -> tu
     solver.parameters.random_seed = 0
     solver.parameters.max_deterministic_time = effort
     status = solver.solve(model)
+    if status == cp_model.INFEASIBLE:
+        return list(core), height + ALIGN
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return list(core), least
     placed = [replace(b, offset=ALIGN * solver.value(at)) for b, at in zip(core, starts, strict=True)]

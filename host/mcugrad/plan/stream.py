@@ -7,8 +7,8 @@ sample is such a map too where the stream begins the order: its rows are taken a
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 from mcugrad.ir import Graph, Node
@@ -16,6 +16,7 @@ from mcugrad.ir import Graph, Node
 OPS = ("conv2d", "depthwise_conv2d", "add")
 NEVER = 1 << 30
 FEED = -1  # in a step, instead of a node: the next rows of the sample are taken
+Extent = tuple[int, int, int]  # from a step on: first row and end
 
 
 @dataclass(frozen=True)
@@ -37,18 +38,16 @@ class Step:
 class Stream:
     """Nodes `first` to `last` of an order, as `steps`.
 
-    feed: the graph's input, where it is taken by rows. windows: map -> rows that it keeps. spans: map ->
-    (first, last) steps between which its memory is needed; those of an output end with the stream. eaten:
-    operand that nothing after the stream reads -> (step, rows): the rows at its start that no step from this
-    one on reads.
+    feed: the graph's input, where it is taken by rows. windows: map -> rows that it keeps. held: map that its
+    nodes read or write -> (step, start, end): from this step on, rows start to end of where it lies hold what
+    is still needed, or moved. An output's grow; those of an operand that nothing reads afterwards shrink.
     """
 
     first: int
     last: int
     steps: tuple[Step, ...]
     windows: Mapping[str, int]
-    spans: Mapping[str, tuple[tuple[int, int], ...]]
-    eaten: Mapping[str, tuple[tuple[int, int], ...]]
+    held: Mapping[str, tuple[Extent, ...]]
     feed: str = ""
 
     @property
@@ -122,7 +121,7 @@ _KNOWN: dict[tuple[Hashable, ...], Stream] = {}
 
 @dataclass
 class _Map:
-    """A map while the stream runs: rows made, the first row still needed, and when its memory is."""
+    """A map while the stream runs: rows made, the first row still needed, the most rows kept."""
 
     name: str
     height: int
@@ -132,17 +131,18 @@ class _Map:
     readers: list[int]
     low: int = 0
     rows: int = 0
-    since: int = NEVER
-    spans: list[tuple[int, int]] = field(default_factory=list)
-    eaten: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class _Call:
+    """Rows `row` to row + rows - 1 of a node's output; `low`: the first one of it still needed before, left:
+    of it and the operands after the call."""
+
     node: int
     row: int
     rows: int
-    low: int  # of its output
+    low: int
+    left: Mapping[str, int]
 
 
 class _Run:
@@ -158,25 +158,23 @@ class _Run:
         self.made = {order[i].outs[0]: i for i in self.inside} | ({self.feed: FEED} if self.feed else {})
         self.reach = {i: Reach.of(graph, order[i]) for i in self.inside}
         self.operands = {i: maps(graph, order[i]) for i in self.inside} | {FEED: ()}
-        self.maps = {name: self._map(name) for i in self.inside for name in (*self.operands[i], self._out(i))}
+        self.maps = {name: self._map(name) for i in self.inside for name in (*self.operands[i], self.out(i))}
         self.calls: list[_Call] = []
-        outs = tuple((self._out(i), self.operands[i], self.reach[i], chunk.get(i, 1)) for i in self.inside)
+        outs = tuple((self.out(i), self.operands[i], self.reach[i], chunk.get(i, 1)) for i in self.inside)
         maps_ = tuple((m.name, m.height, m.whole, m.ends, *m.readers) for m in self.maps.values())
         self.key = (first, self.feed, outs, maps_)  # all that the stream depends on
 
     def stream(self) -> Stream:
         for i in reversed(self.inside):
-            m = self.maps[self._out(i)]
+            m = self.maps[self.out(i)]
             if m.whole:
                 self._need(i, m.height)
         if self.feed:
             self._need(FEED, self.maps[self.feed].height)
-        for m in self.maps.values():
-            self._close(m)
         windows = {n: m.rows for n, m in self.maps.items() if not m.whole}
-        spans = {n: tuple(m.spans) for n, m in self.maps.items()}
-        eaten = {n: tuple(m.eaten) for n, m in self.maps.items() if m.ends and n not in self.made}
-        return Stream(self.first, self.last, self._lay(windows), windows, spans, eaten, self.feed)
+        layout = _Layout(self, windows)
+        steps = tuple(layout.step(call) for call in self.calls)
+        return Stream(self.first, self.last, steps, windows, layout.held, self.feed)
 
     def _fed(self) -> str:
         """The sample, where the stream is first and last to read it."""
@@ -199,14 +197,14 @@ class _Run:
         here = sorted(set(readers) & set(self.inside))
         if name in self.made:
             return _Map(name, height, 0, not ends, ends, here)
-        return _Map(name, height, height, True, ends, here, since=0)
+        return _Map(name, height, height, True, ends, here)
 
-    def _out(self, node: int) -> str:
+    def out(self, node: int) -> str:
         return self.feed if node == FEED else self.order[node].outs[0]
 
     def _need(self, node: int, rows: int) -> None:
         """Make rows of the node's output until there are so many; of the sample so many at once."""
-        m = self.maps[self._out(node)]
+        m = self.maps[self.out(node)]
         while m.done < rows:
             chunk = rows - m.done if node == FEED else self.chunk.get(node, 1)
             count = min(chunk, m.height - m.done)
@@ -216,50 +214,62 @@ class _Run:
             self._call(node, m, count)
 
     def _call(self, node: int, m: _Map, count: int) -> None:
-        now = len(self.calls)
-        low = min(m.low, m.done)
-        self.calls.append(_Call(node, m.done, count, low))
-        m.since = min(m.since, now)
+        row, low = m.done, min(m.low, m.done)
         m.done += count
         m.rows = max(m.rows, m.done - low)
-        self._forget(m, now)
-        for name in set(self.operands[node]):
-            self._release(self.maps[name], now)
-
-    def _release(self, m: _Map, now: int) -> None:
-        """Of a map that step `now` has read: the rows that nobody needs from here on."""
-        low = min(self._next(r) for r in m.readers)
-        if low > m.low and m.ends:
-            m.low = low
-            m.eaten.append((now + 1, min(low, m.height)))
-            self._forget(m, now)
-
-    def _forget(self, m: _Map, now: int) -> None:
-        if m.ends and m.low >= m.done:
-            m.spans.append((m.since, now))
-            m.since = NEVER
+        read = [self.maps[name] for name in dict.fromkeys(self.operands[node])]
+        for operand in (o for o in read if o.ends):
+            operand.low = max(operand.low, min(self._next(r) for r in operand.readers))
+        left = {o.name: min(o.low, o.done) for o in (m, *read)}
+        self.calls.append(_Call(node, row, count, low, left))
 
     def _next(self, reader: int) -> int:
         """The first row that a reader needs from now on."""
-        out = self.maps[self._out(reader)]
+        out = self.maps[self.out(reader)]
         return NEVER if out.done == out.height else self.reach[reader].start(out.done)
 
-    def _close(self, m: _Map) -> None:
-        if m.since != NEVER:
-            m.spans.append((m.since, len(self.calls) - 1))
 
-    def _lay(self, windows: Mapping[str, int]) -> tuple[Step, ...]:
-        base = dict.fromkeys(self.maps, 0)
-        return tuple(self._step(call, base, windows) for call in self.calls)
+class _Layout:
+    """Where rows lie: row r of a map at r - base of its place."""
 
-    def _step(self, call: _Call, base: dict[str, int], windows: Mapping[str, int]) -> Step:
-        name, drop = self._out(call.node), 0
-        if name in windows and call.row + call.rows - base[name] > windows[name]:
-            drop, base[name] = call.low - base[name], call.low
-        to = call.row - base[name]
+    def __init__(self, run: _Run, windows: Mapping[str, int]) -> None:
+        self._run, self._windows, self._calls = run, windows, 0
+        self._base = dict.fromkeys(run.maps, 0)
+        self._done = {name: 0 if name in run.made else m.height for name, m in run.maps.items()}
+        self._held = {name: {0: (0, done)} for name, done in self._done.items()}
+
+    @property
+    def held(self) -> dict[str, tuple[Extent, ...]]:
+        """As in Stream."""
+        return {name: tuple(_changes(extents)) for name, extents in self._held.items()}
+
+    def step(self, call: _Call) -> Step:
+        """The next step."""
+        name, drop = self._run.out(call.node), 0
+        if call.row + call.rows - self._base[name] > self._windows.get(name, NEVER):
+            drop, self._base[name] = call.low - self._base[name], call.low
+        to = call.row - self._base[name]
+        self._done[name] = call.row + call.rows
+        moved = drop + to if drop and to else 0
+        self._held[name][self._calls] = call.low - self._base[name], max(to + call.rows, moved)
+        self._calls += 1
+        for n, low in call.left.items():
+            self._held[n][self._calls] = self._extent(n, low)
         if call.node == FEED:
             return Step(FEED, drop, to, (), 0, call.rows, 0)
-        reach = self.reach[call.node]
+        reach, operands = self._run.reach[call.node], self._run.operands[call.node]
         start, end = reach.start(call.row), reach.end(call.row + call.rows - 1)
-        ins = tuple(start - base[n] for n in self.operands[call.node])
+        ins = tuple(start - self._base[n] for n in operands)
         return Step(call.node, drop, to, ins, end - start, call.rows, reach.above(call.row))
+
+    def _extent(self, name: str, low: int) -> tuple[int, int]:
+        done, base = self._done[name], self._base[name]
+        return (low - base, done - base) if low < done else (0, 0)
+
+
+def _changes(extents: Mapping[int, tuple[int, int]]) -> Iterator[Extent]:
+    before = 0, 0
+    for step, extent in extents.items():
+        if extent != before:
+            yield step, *extent
+        before = extent

@@ -17,6 +17,7 @@ from mcugrad.plan import cuts
 from mcugrad.plan.arena import Buffer
 from mcugrad.plan.check import check
 from mcugrad.plan.memory import Plan, plan
+from mcugrad.plan.stream import Stream
 from tests.networks import Net, small
 
 ENOUGH = 1 << 40
@@ -65,6 +66,37 @@ def test_a_corrupt_buffer_is_found(name: str, kind: str, seed: int) -> None:
     broken = CORRUPTIONS[name](placed, placed.buffers[i])
     with pytest.raises(InternalError):
         check(graph, replace(placed, buffers=(*placed.buffers[:i], broken, *placed.buffers[i + 1 :])))
+
+
+def test_every_extent_of_a_streams_maps_is_checked() -> None:
+    """A word less or more of any of them, at any of its moments."""
+    graph, placed = GRAPHS["streamed"], PLANS["streamed"]
+    found = 0
+    for i, b in enumerate(placed.buffers):
+        for k, span in enumerate(b.spans if len(b.spans) > 1 else ()):
+            for change in ({"start": span.start + 4}, {"end": span.end + 4}, {"end": span.end - 4}):
+                spans = (*b.spans[:k], replace(span, **change), *b.spans[k + 1 :])
+                wrong = (*placed.buffers[:i], replace(b, spans=spans), *placed.buffers[i + 1 :])
+                with pytest.raises(InternalError):
+                    check(graph, replace(placed, buffers=wrong))
+                found += 1
+    assert found > 50
+
+
+def test_an_output_grows_and_an_operand_shrinks_row_by_row() -> None:
+    graph, placed = GRAPHS["streamed"], PLANS["streamed"]
+    one, other = placed.streams[:2]
+    name = next(n for n in one.held if n in other.held and n not in one.windows)
+    assert [(start, end) for _, start, end in one.held[name]] == _rows(one, placed, name)
+    starts = [start for _, start, end in other.held[name] if start < end]
+    assert starts == sorted(starts) and starts[0] == 0 and starts[-1] > 0
+    assert max(end for _, _, end in other.held[name]) == graph.value(name).shape[0]
+
+
+def _rows(s: Stream, p: Plan, name: str) -> list[tuple[int, int]]:
+    """After each call that makes some."""
+    steps = [step for step in s.steps if step.node >= 0 and name in p.order[step.node].outs]
+    return [(0, step.to + step.rows) for step in steps]
 
 
 @pytest.mark.parametrize("kind", PLANS)
