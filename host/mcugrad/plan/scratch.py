@@ -33,7 +33,7 @@ def grown(graph: Graph, plan: Plan) -> Plan:
 
 
 def _wanted(b: Buffer, plan: Plan, live: Sequence[int], most: Mapping[str, int]) -> int:
-    """Bytes that save instructions, no more than the bytes alive leave; no two scratches are alive at once."""
+    """Bytes that save instructions, no more than those alive leave; no two scratches are alive at once."""
     used = max(live[m] for first, last in runs(b.alive) for m in range(first, last + 1))
     return min(max(most[name] for name in b.values), b.size + plan.bound - used)
 
