@@ -2,35 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from mcugrad import ops
 from mcugrad.ir import Graph
 from mcugrad.plan.arena import ALIGN, Buffer, rounded, runs
 from mcugrad.plan.memory import Plan
+from mcugrad.plan.pack import pack, top
 
 WORD = 4
+SHARES = (1, 0.5)  # of what is wanted, for all at once
 Gap = tuple[int, int]  # first byte and size
 
 
 def grown(graph: Graph, plan: Plan) -> Plan:
-    """Give every node as much scratch as saves instructions, as far as there is a gap all while it runs;
+    """Give every node as much scratch as saves instructions, as far as there is room all while it runs;
     neither the arena nor the most bytes alive grow."""
     most = _most(graph, plan)
-    buffers, live, words = list(plan.buffers), plan.live, dict[str, int]()
+    live = plan.live
+    wanted = {b.values: _wanted(b, plan, live, most) for b in plan.buffers if most.keys() >= set(b.values)}
+    buffers, words = _placed(plan, wanted), dict[str, int]()
     for i, b in enumerate(buffers):
-        if not most.keys() >= set(b.values):
-            continue
-        moments = [m for first, last in runs(b.alive) for m in range(first, last + 1)]
-        room = b.size + plan.bound - max(live[m] for m in moments)
-        wanted = min(max(most[name] for name in b.values), room)
-        at, size = _best(_gaps(b, [*buffers[:i], *buffers[i + 1 :]], plan.arena_bytes), wanted)
-        for m in moments:
-            live[m] += size - b.size
-        buffers[i] = replace(b, offset=at, size=size, spans=(replace(b.spans[0], end=size),))
-        words |= {name: min(most[name], size) // WORD for name in b.values}
+        if b.values in wanted:
+            others = [*buffers[:i], *buffers[i + 1 :]]
+            at, size = _best(_gaps(b, others, plan.arena_bytes), wanted[b.values])
+            buffers[i] = replace(_sized(b, size), offset=at)
+            words |= {name: min(most[name], size) // WORD for name in b.values}
     return replace(plan, buffers=tuple(sorted(buffers, key=lambda b: (b.first, b.offset))), words=words)
+
+
+def _wanted(b: Buffer, plan: Plan, live: Sequence[int], most: Mapping[str, int]) -> int:
+    """Bytes that save instructions, no more than those alive leave; no two scratches are alive at once."""
+    used = max(live[m] for first, last in runs(b.alive) for m in range(first, last + 1))
+    return min(max(most[name] for name in b.values), b.size + plan.bound - used)
+
+
+def _placed(plan: Plan, wanted: Mapping[tuple[str, ...], int]) -> list[Buffer]:
+    """All buffers anew with the scratch that is wanted, or half way there, if the arena holds them; else as
+    they are."""
+    for share in SHARES:
+        more = {b.values: int(share * (wanted.get(b.values, b.size) - b.size)) for b in plan.buffers}
+        buffers = [
+            _sized(b, b.size + more[b.values] // ALIGN * ALIGN) if more[b.values] else b for b in plan.buffers
+        ]
+        placed = pack(buffers, plan.arena_bytes)
+        if top(placed) <= plan.arena_bytes:
+            return placed
+    return list(plan.buffers)
+
+
+def _sized(b: Buffer, size: int) -> Buffer:
+    return replace(b, size=size, spans=(replace(b.spans[0], end=size),))
 
 
 def _most(graph: Graph, plan: Plan) -> dict[str, int]:
