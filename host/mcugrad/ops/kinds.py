@@ -6,7 +6,8 @@ from mcugrad.ir import Graph, Node
 
 
 def kind(graph: Graph, node: Node) -> str:
-    """Nodes of one kind run the same code: op, kernel size, stride, and whether a mask is written."""
+    """Nodes of one kind run the same code: op, kernel size, stride, whether a mask is written, and whether a
+    gradient comes from an average pool, whose pixels are equal."""
     words = [node.op]
     kernel = _kernel(graph, node)
     if kernel:
@@ -15,7 +16,17 @@ def kind(graph: Graph, node: Node) -> str:
         words.append(f"s{node.attrs['stride']}")
     if node.op in ("conv2d", "depthwise_conv2d") and len(node.outs) > 1:
         words.append("masked")
+    if node.op == "conv2d_dx" and _pooled(graph, node):
+        words.append("pooled")
     return " ".join(words)
+
+
+def _pooled(graph: Graph, node: Node) -> bool:
+    makers = {name: n for n in graph.nodes for name in n.outs}
+    maker = makers.get(node.ins[0])
+    while maker and maker.op in ("clamp_dx", "scale_dx"):
+        maker = makers.get(maker.ins[0])
+    return maker is not None and maker.op == "avgpool_dx"
 
 
 def _kernel(graph: Graph, node: Node) -> tuple[int, ...]:
