@@ -47,17 +47,17 @@ def proof(plan: Plan) -> str:
 
 
 def restrictions(graph: Graph, plan: Plan) -> list[str]:
-    """Live bytes before and behind the end of the frozen front: as planned, and with what was not done."""
+    """Most live bytes in the frozen front and behind it: as planned, and with what was not done."""
     front = leading(graph, plan.order)
-    if not 0 < front < len(plan.order):
-        return []
-    whole, end = place(graph, plan.order).live, plan.timeline.begins[front]
+    whole, end = place(graph, plan.order).live, plan.timeline.ends[front - 1] + 1 if front else 0
     lowest = Cuts(graph, plan.order, front, whole).lowest
-    return [
-        f"frozen front: {max(plan.live[:end]):,} live bytes; {max(whole[:front]):,} if nothing is streamed, "
-        f"{lowest:,} in the streams with the lowest peak, one row a call",
-        f"behind it: {max(plan.live[end:]):,}; {max(whole[front:]):,} if nothing is run by tiles",
-    ]
+    before = (
+        f"frozen front: {max(plan.live[:end], default=0):,} live bytes; {max(whole[:front], default=0):,} "
+        f"if nothing is streamed, about {lowest:,} in the streams with the lowest peak, one row a call"
+    )
+    tiled = f"; {max(whole[front:], default=0):,} if nothing is run by tiles" if plan.tiles else ""
+    behind = f"behind it: {max(plan.live[end:], default=0):,}{tiled}"
+    return [before] * (front > 0) + [behind] * (front < len(plan.order))
 
 
 def _explained(held: Held) -> list[str]:

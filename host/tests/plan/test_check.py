@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
@@ -17,6 +18,7 @@ from mcugrad.plan import cuts
 from mcugrad.plan.arena import Buffer
 from mcugrad.plan.check import check
 from mcugrad.plan.memory import Plan, plan
+from mcugrad.plan.report import restrictions
 from mcugrad.plan.stream import Stream
 from tests.networks import Net, small
 
@@ -66,6 +68,15 @@ def test_a_corrupt_buffer_is_found(name: str, kind: str, seed: int) -> None:
     broken = CORRUPTIONS[name](placed, placed.buffers[i])
     with pytest.raises(InternalError):
         check(graph, replace(placed, buffers=(*placed.buffers[:i], broken, *placed.buffers[i + 1 :])))
+
+
+def test_the_report_says_what_each_part_needs() -> None:
+    graph, placed = GRAPHS["streamed"], PLANS["streamed"]
+    front, behind = restrictions(graph, placed)
+    streamed, whole, lowest = (int(n.replace(",", "")) for n in re.findall(r"[\d,]*\d", front))
+    assert max(lowest, streamed) < whole
+    assert max(streamed, int(behind.split()[-1].replace(",", ""))) == placed.bound
+    assert len(restrictions(GRAPHS["whole"], PLANS["whole"])) == 2
 
 
 def test_every_extent_of_a_streams_maps_is_checked() -> None:
