@@ -8,8 +8,8 @@ enum { BITS = 11 };
 /* In a section of its own, so that the rest of RAM has the same size for every model. */
 uint16_t mg_marks[MG_NODES] __attribute__((section(".marks")));
 
-/* The cycle counter when the step began, or, until then, minus what the rows of the sample took; at the end of
- * the forward pass; at the last mark. */
+/* The cycle counter when the step began, or, until then, minus what the rows of the sample took; at the end
+ * of the forward pass; at the last mark. */
 static uint32_t began, turned, ended;
 
 uint32_t cycles_forward(void) {
