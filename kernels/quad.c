@@ -119,42 +119,41 @@ typedef struct {
         __asm__ volatile(INTO_MEMORY(load) : "+r"(r0) : : CLOBBERED, "r12", "lr");                        \
     }
 
-/* Requantise to four pixels. Of r0: b, m, y, out_c, zero, quads, entry, end of the rows. */
+/* Requantise to four pixels. Of r0: end of the rows, b, m, y, out_c, zero, entry, quads. */
 #define TO_PIXELS(load, keep, bits)                                                                       \
-    "ldm    r0, {r3, r8, r9}\n\t"                                                                         \
+    "ldm    r0, {r1, r3, r8, r9}\n\t"                                                                     \
     "1:\n"                                                                                                \
     "ldr    r4, [r3], #4\n\t"                                                                             \
-    "stm    r0, {r3, r8, r9}\n\t"                                                                         \
-    "ldr    r1, [r0, #20]\n\t"                                                                            \
+    "stm    r0, {r1, r3, r8, r9}\n\t"                                                                     \
+    "ldr    r1, [r0, #28]\n\t"                                                                            \
     FIRST_STEP(load)                                                                                      \
     STEPS(load)                                                                                           \
-    "ldm    r0, {r3, r8-r11}\n\t"                                                                         \
+    "ldm    r0, {r1, r3, r8-r11}\n\t"                                                                     \
     "ldr    r2, [r8], #4\n\t"                                                                             \
     "smmlar r4, r4, r2, r11\n\t"                                                                          \
     "smmlar r5, r5, r2, r11\n\t"                                                                          \
     "smmlar r6, r6, r2, r11\n\t"                                                                          \
     "smmlar r7, r7, r2, r11\n\t"                                                                          \
     "add    r2, r9, r10, lsl #1\n\t"                                                                      \
-    "ssat   r1, #8, r5\n\t"                                                                               \
-    "strb   r1, [r9, r10]\n\t"                                                                            \
+    "ssat   r11, #8, r5\n\t"                                                                              \
+    "strb   r11, [r9, r10]\n\t"                                                                           \
     keep("r5")                                                                                            \
-    "ssat   r1, #8, r6\n\t"                                                                               \
-    "strb   r1, [r2]\n\t"                                                                                 \
+    "ssat   r11, #8, r6\n\t"                                                                              \
+    "strb   r11, [r2]\n\t"                                                                                \
     keep("r6")                                                                                            \
-    "ssat   r1, #8, r7\n\t"                                                                               \
-    "strb   r1, [r2, r10]\n\t"                                                                            \
+    "ssat   r11, #8, r7\n\t"                                                                              \
+    "strb   r11, [r2, r10]\n\t"                                                                           \
     keep("r7")                                                                                            \
-    "ssat   r1, #8, r4\n\t"                                                                               \
-    "strb   r1, [r9], #1\n\t"                                                                             \
+    "ssat   r11, #8, r4\n\t"                                                                              \
+    "strb   r11, [r9], #1\n\t"                                                                            \
     keep("r4")                                                                                            \
     bits                                                                                                  \
-    "ldr    r1, [r0, #28]\n\t"                                                                            \
     "cmp    r12, r1\n\t"                                                                                  \
     "bne    1b"
 
 /* Carry: the sum was not clamped. Below a one that they hold before, eight bits gather, the first on top. */
 #define NO_KEEP(t) ""
-#define KEEP(t) "eor    " t ", " t ", r1\n\t"
+#define KEEP(t) "eor    " t ", " t ", r11\n\t"
 #define GATHER(t, bits)                                                                                   \
     "rsbs   " t ", " t ", #0\n\t"                                                                         \
     "adc    " bits ", " bits ", " bits "\n\t"
@@ -187,7 +186,8 @@ typedef struct {
     "mov    r10, #1\n\t"                                                                                  \
     "mov    r11, #1\n\t"                                                                                  \
     "2:\n"                                                                                                \
-    "stmdb  r0, {r1, r2, r10, r11}\n\t"
+    "stmdb  r0, {r1, r2, r10, r11}\n\t"                                                                   \
+    "ldr    r1, [r0]\n\t"
 
 #define MASKED(keep) (sizeof keep("") > 1)
 
@@ -196,7 +196,7 @@ typedef struct {
         out->entry = entry_after_first(n), out->end = w + n * count;                   \
         if (MASKED(keep))                                                                                 \
             out->bits[0] = out->bits[1] = out->bits[2] = out->bits[3] = 1;                                \
-        register const int32_t **r0 __asm__("r0") = &out->b;                                              \
+        register const void **r0 __asm__("r0") = &out->end;                                            \
         register const type *r12 __asm__("r12") = w;                                                      \
         register const uint32_t *lr __asm__("lr") = out->quads + 2 * n;                                   \
         __asm__ volatile(TO_PIXELS(load, keep, gather) : "+r"(r0), "+r"(r12), "+r"(lr) : : CLOBBERED);    \

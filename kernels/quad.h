@@ -26,12 +26,12 @@ void mg_quads_renorm_s16(int16_t *dx, const int16_t *row, const uint32_t *quads,
  * element, bytes from pixel to pixel, zero point; and the first pixel's byte of the mask, likewise. */
 typedef struct {
     uint32_t bits[4];
+    const void *end;
     const int32_t *b, *m;
     int8_t *y;
     int32_t out_c, zero;
-    const uint32_t *quads;
     uint32_t entry;
-    const void *end;
+    const uint32_t *quads;
     uint8_t *mask;
     int32_t mask_row;
 } mg_pixels;
