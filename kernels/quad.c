@@ -38,13 +38,12 @@ static uint32_t entry_after_first(int32_t n) {
 /* Of the first four, the two that are met last. */
 #define SECOND_PAIR                                                                                       \
     "ldmia  r1!, {r8-r11}\n\t"                                                                            \
-    "ldr    r2, [r0, #24]\n\t"                                                                            \
     "smlad  r4, r3, r8, r4\n\t"                                                                           \
     "smlad  r5, r3, r9, r5\n\t"                                                                           \
     "smlad  r6, r3, r10, r6\n\t"                                                                          \
     "smlad  r7, r3, r11, r7\n\t"
 
-/* The first four, upon what r4 holds for all sums; then r2 says where the loop is entered. */
+/* The first four, upon what r4 holds for all sums. */
 #define FIRST_STEP(load)                                                                                  \
     load                                                                                                  \
     "ldmia  r1!, {r8-r11}\n\t"                                                                            \
@@ -64,9 +63,9 @@ static uint32_t entry_after_first(int32_t n) {
     "smuad  r7, r2, r11\n\t"                                                                              \
     SECOND_PAIR
 
-/* Entry r2: 0 to 7, or 8 to do nothing. */
-#define STEPS(load)                                                                                       \
-    "tbb    [pc, r2]\n\t"                                                                                 \
+/* Entered by a jump: at 0 to 7, or 8 to do nothing. */
+#define STEPS(jump, load)                                                                                 \
+    jump "\n\t"                                                                                           \
     "4:\n\t"                                                                                              \
     ".byte  (50f - 4b) / 2, (51f - 4b) / 2, (52f - 4b) / 2, (53f - 4b) / 2, (54f - 4b) / 2\n\t"           \
     ".byte  (55f - 4b) / 2, (56f - 4b) / 2, (57f - 4b) / 2, (58f - 4b) / 2, 0\n\t"                        \
@@ -81,6 +80,15 @@ static uint32_t entry_after_first(int32_t n) {
     "cmp    r1, lr\n\t"                                                                                   \
     "bne    50b\n\t"                                                                                      \
     "58:\n\t"
+
+/* From where the loop is entered, of r0, to the address to jump to, in its place. */
+#define TO_ADDRESS                                                                                        \
+    "adr.w  r2, 4f\n\t"                                                                                   \
+    "ldr    r3, [r0, #24]\n\t"                                                                            \
+    "ldrb   r3, [r2, r3]\n\t"                                                                             \
+    "add    r2, r2, r3, lsl #1\n\t"                                                                       \
+    "add    r2, r2, #1\n\t"                                                                               \
+    "str    r2, [r0, #24]\n\t"
 
 /* Into memory. Of r0: the sums, quads, entry, bytes from row to row less their length and from sums to sums,
  * rows, ends of the quads and of the rows. */
@@ -98,7 +106,7 @@ typedef struct {
     "ldr    r3, [r0]\n\t"                                                                                 \
     "ldrd   r1, r2, [r0, #4]\n\t"                                                                         \
     "ldmia  r3, {r4-r7}\n\t"                                                                              \
-    STEPS(load)                                                                                           \
+    STEPS("tbb    [pc, r2]", load)                                                                        \
     "ldr    r3, [r0]\n\t"                                                                                 \
     "ldrd   r1, r2, [r0, #12]\n\t"                                                                        \
     "stmia  r3, {r4-r7}\n\t"                                                                              \
@@ -121,13 +129,14 @@ typedef struct {
 
 /* Requantise to four pixels. Of r0: end of the rows, b, m, y, out_c, zero, entry, quads. */
 #define TO_PIXELS(load, keep, bits)                                                                       \
+    TO_ADDRESS                                                                                            \
     "ldm    r0, {r1, r3, r8, r9}\n\t"                                                                     \
     "1:\n"                                                                                                \
     "ldr    r4, [r3], #4\n\t"                                                                             \
     "stm    r0, {r1, r3, r8, r9}\n\t"                                                                     \
     "ldr    r1, [r0, #28]\n\t"                                                                            \
     FIRST_STEP(load)                                                                                      \
-    STEPS(load)                                                                                           \
+    STEPS("ldr    pc, [r0, #24]", load)                                                                   \
     "ldm    r0, {r1, r3, r8-r11}\n\t"                                                                     \
     "ldr    r2, [r8], #4\n\t"                                                                             \
     "smmlar r4, r4, r2, r11\n\t"                                                                          \
@@ -193,10 +202,10 @@ typedef struct {
 
 #define PIXELS(name, type, load, keep, gather)                                                            \
     void name(mg_pixels *out, const type *w, int32_t n, int32_t count) {                                  \
-        out->entry = entry_after_first(n), out->end = w + n * count;                   \
+        out->entry = entry_after_first(n), out->end = w + n * count;                                      \
         if (MASKED(keep))                                                                                 \
             out->bits[0] = out->bits[1] = out->bits[2] = out->bits[3] = 1;                                \
-        register const void **r0 __asm__("r0") = &out->end;                                            \
+        register const void **r0 __asm__("r0") = &out->end;                                               \
         register const type *r12 __asm__("r12") = w;                                                      \
         register const uint32_t *lr __asm__("lr") = out->quads + 2 * n;                                   \
         __asm__ volatile(TO_PIXELS(load, keep, gather) : "+r"(r0), "+r"(r12), "+r"(lr) : : CLOBBERED);    \
@@ -219,10 +228,11 @@ typedef struct {
     "orr    r2, r2, r11\n\t"                                                                              \
     "ssat   " sum ", #15, " sum "\n\t"
 #define TO_GRADIENT(load)                                                                                 \
+    TO_ADDRESS                                                                                            \
     "1:\n"                                                                                                \
     "ldr    r1, [r0, #28]\n\t"                                                                            \
     FIRST_ALONE(load)                                                                                     \
-    STEPS(load)                                                                                           \
+    STEPS("ldr    pc, [r0, #24]", load)                                                                   \
     "ldm    r0, {r1-r3, r8-r10}\n\t"                                                                      \
     RENORM("r4")                                                                                          \
     RENORM("r5")                                                                                          \
