@@ -79,6 +79,7 @@ def _solve(core: Sequence[Buffer], least: int, height: int, effort: float) -> tu
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = 0
+    solver.parameters.catch_sigint_signal = False  # it would leave Ctrl-C to end the process at once
     solver.parameters.max_deterministic_time = effort
     status = solver.solve(model)
     if status == cp_model.INFEASIBLE:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from mcugrad.plan.report import proof
 from tests.networks import small
 
 MOMENTS = 40
+HOST = Path(__file__).parents[2]
 
 
 def random_buffers(seed: int, count: int = 25, parts: int = 4) -> list[Buffer]:
@@ -79,6 +83,19 @@ def test_what_the_solver_proves_is_what_every_offset_shows(seed: int) -> None:
     best = min(_every(buffers, []))
     solved = solver.solve(stacked, MOMENTS, 5.0)
     assert solved.least == top(solved.buffers) == best
+
+
+def test_ctrl_c_still_belongs_to_the_caller() -> None:
+    """The solver's own handler would be followed by the system's, which ends the process without a word."""
+    pytest.importorskip("ortools")
+    code = (
+        "import os, signal; from mcugrad.plan import solver; from tests.plan.test_solver import *\n"
+        "solver.solve([at(b, 4096 * i) for i, b in enumerate(random_buffers(1, 7, 2))], MOMENTS)\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGINT); signal.pause()\n"
+        "except KeyboardInterrupt:\n    print('caught')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=HOST, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "caught\n", done.stderr
 
 
 def _every(left: list[Buffer], placed: list[Buffer]) -> list[int]:
