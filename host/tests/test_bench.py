@@ -12,8 +12,8 @@ from mcugrad.bench.parts import attributed
 from mcugrad.errors import InternalError
 from mcugrad.passes.schemes import INFERENCE
 from mcugrad.pipeline import lowered, uncalibrated
-from mcugrad.plan.memory import plan
-from mcugrad.plan.stream import FEED
+from mcugrad.plan.memory import place
+from mcugrad.plan.stream import FEED, stream, streamable
 from tests.networks import wide_front
 
 BOARD = "nucleo_f746zg"
@@ -33,8 +33,9 @@ def test_no_figure_rises(case: Case, tmp_path: Path) -> None:
 def test_what_a_stream_costs_goes_to_its_nodes() -> None:
     """A call costs what its node's number says; neither nested calls nor those of other nodes count."""
     graph = lowered(uncalibrated(wide_front(), INFERENCE))
-    placed = plan(graph)
-    (fed,) = placed.streams
+    last = [streamable(graph, node) for node in graph.nodes].index(False) - 1
+    fed = stream(graph, graph.nodes, 0, last)
+    placed = place(graph, graph.nodes, (fed,))
     steps = [step.node for step in fed.steps if step.node != FEED]
     calls, kernel = [], [ops.get(node.op).kernel for node in placed.order]
     for at, i in enumerate(steps):

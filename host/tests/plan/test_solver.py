@@ -90,6 +90,7 @@ def test_ctrl_c_still_belongs_to_the_caller() -> None:
     pytest.importorskip("ortools")
     code = (
         "import os, signal; from mcugrad.plan import solver; from tests.plan.test_solver import *\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job ignores it
         "solver.solve([at(b, 4096 * i) for i, b in enumerate(random_buffers(1, 7, 2))], MOMENTS)\n"
         "try:\n    os.kill(os.getpid(), signal.SIGINT); signal.pause()\n"
         "except KeyboardInterrupt:\n    print('caught')\n"
