@@ -113,7 +113,7 @@ def test_training_under_gdb_keeps_its_bits(image: Image, tmp_path: Path) -> None
         '"random"',
         "#1 ",
         "xpsr",
-        "label_index=2",
+        "@entry=2",
         "train_step (",
         "detached",
     ):
