@@ -25,7 +25,7 @@ pytest.importorskip("unicorn")
 def job() -> Job:
     pytest.importorskip("sklearn")
     start = Job()
-    data = start.data.model_copy(update={"source": "paper-digits", "samples": 60, "held_out": 60})
+    data = start.data.model_copy(update={"source": "paper-digits", "samples": 180, "held_out": 60})
     return start.model_copy(update={"data": data})
 
 
