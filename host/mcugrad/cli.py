@@ -102,8 +102,7 @@ def train(
     resume: Resume = None,
 ) -> None:
     """Train on a board: held-out accuracy before and after, report, trained weights."""
-    given = locals()
-    flags = {name: given[name] for name in config.FLAGS}
+    flags = config.given(locals())
     if tui:
         dashboard.show(resume, flags, config_file)
     elif resume:
@@ -124,7 +123,7 @@ def compile_(
     dump: Dump = None,
 ) -> None:
     """Write the C of one training step."""
-    job = _job(model, scheme, channels, data, board, update, config_file)
+    job = config.load(config_file, config.given(locals()))
     texts: dict[str, str] = {}
     compiled = _compiled(job, texts.__setitem__)
     folder = pipeline.generate(compiled, job.board.id)
@@ -148,7 +147,7 @@ def plan(
     ] = None,
 ) -> None:
     """Memory by region, live bytes over time and the buffers at the peak, before anything is built."""
-    job = _job(model, scheme, channels, data, board, update, config_file)
+    job = config.load(config_file, config.given(locals()))
     most, target = budget.parse(limit) if limit else 0, boards.load(job.board.id)
     source = of_job(job)
     forward = models.load(job.model.name, len(source.classes), job.data.seed)
@@ -176,7 +175,7 @@ def build_(
     config_file: ConfigFile = None,
 ) -> None:
     """Compile and link the board's image."""
-    job = _job(model, scheme, channels, data, board, update, config_file)
+    job = config.load(config_file, config.given(locals()))
     elf = build.build(job.board.id, pipeline.generate(_compiled(job), job.board.id))
     size = build.size(elf, boards.load(job.board.id))
     sys.stdout.write(
@@ -223,8 +222,8 @@ def modes(
     out: Annotated[Path, typer.Option(help="Folder that keeps the rows.")] = training_modes.FOLDER,
 ) -> None:
     """Accuracy, RAM and instructions of several schemes in one table. Goes on where it stopped."""
-    given = locals()
-    flags = {name: given[name] for name in config.FLAGS if name in given and name != "out"}
+    flags = config.given(locals())
+    del flags["out"]  # there it names another folder
     job, chosen = config.load(config_file, flags), config.rates(rates)
     wanted = schemes.split(",") if schemes else training_modes.default_schemes(job.model.name)
     training_modes.modes(job, wanted, chosen, Console(width=130), out)
@@ -258,19 +257,6 @@ def doctor(port: Annotated[str | None, typer.Option("--port", "-p", help="This b
 AFTER = (recorded.report, recorded.export, recorded.replay, validate)
 for command in (*AFTER, profile, reproduce, commands.contribute, commands.search, commands.compare):
     app.command()(command)
-
-
-def _job(
-    model: str | None,
-    scheme: str | None,
-    channels: str | None,
-    data: str | None,
-    board: str | None,
-    update: str | None,
-    file: Path | None,
-) -> Job:
-    given = {"model": model, "scheme": scheme, "channels": channels, "data": data, "board": board}
-    return config.load(file, given | {"update": update})
 
 
 def _compiled(job: Job, dump: pipeline.Dump | None = None) -> Compiled:

@@ -138,6 +138,11 @@ def load(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Jo
         raise _explain(error, given, path or Path(FILE)) from None
 
 
+def given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a command's arguments that are flags."""
+    return {name: values[name] for name in FLAGS if name in values}
+
+
 def rates(text: str) -> list[float]:
     """Learning rates with commas between; UsageError for what `lr` may not be."""
     try:

@@ -38,8 +38,7 @@ def profile(
     as_json: AsJson = False,
 ) -> None:
     """Instructions of one step, node by node, counted on the emulated board; against an earlier build's."""
-    flags = {"model": model, "scheme": scheme, "channels": channels, "data": data, "board": board}
-    job = config.load(config_file, flags | {"update": update})
+    job = config.load(config_file, config.given(locals()))
     found = read(saved, _name(job)) if saved else measured(job)
     before = read(compare, found.name) if compare else None
     if as_json:

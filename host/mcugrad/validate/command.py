@@ -52,8 +52,7 @@ def validate(
     as_json: AsJson = False,
 ) -> None:
     """The same batch through torch, host C, the emulated board and (--port) a real one; 7: not equal."""
-    given = locals()
-    job = config.load(config_file, {name: given[name] for name in config.FLAGS if name in given})
+    job = config.load(config_file, config.given(locals()))
     found = run(job, count, as_json)
     if as_json:
         about = {"model": job.model.name, "scheme": job.model.scheme, "board": job.board.id}
