@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any
 
 from mcugrad.ir import Value
@@ -55,7 +54,7 @@ def by_planes(ins: Sequence[Value], attrs: Attrs) -> bool:
     """What conv_dw__planes.c takes, were x [H,W,CI]: quads of pixels and of output channels."""
     da, x = ins[2], ins[6]
     pixels = x.shape[0] * x.shape[1]
-    one = prod(attrs["kernel"]) * attrs["stride"] == 1 and attrs["pad"] == 0
+    one = work.pointwise(attrs["kernel"], attrs)
     return one and pixels % 4 == 0 and pixels <= work.PIXELS and da.shape[2] % 4 == 0 and len(ins) == 7
 
 

@@ -26,6 +26,11 @@ STRIP = 40  # columns of such a map, above which it may be cut in two
 SUMMED, WIDENED = 64, 64  # pixels whose sums a 1x1 input gradient keeps; output channels at a time, at least
 
 
+def pointwise(kernel: Sequence[int], attrs: Attrs) -> bool:
+    """A 1x1 convolution that keeps the map's size."""
+    return (prod(kernel), attrs["stride"], attrs["pad"]) == (1, 1, 0)
+
+
 def _either(*ways: Work) -> Work:
     """Enough for each of them."""
     return Work(max((w.least for w in ways), default=0), max((w.most for w in ways), default=0))
@@ -35,7 +40,7 @@ def conv2d(ins: Sequence[Value], attrs: Attrs) -> Work:
     """conv__matrix.c, with a mask or without."""
     (h, w, _), (co, kh, kw, ci) = ins[0].shape, ins[1].shape
     pixels = prod((n + 2 * attrs["pad"] - k) // attrs["stride"] + 1 for n, k in ((h, kh), (w, kw)))
-    taps, one = kh * kw * ci, kh * kw * attrs["stride"] == 1 and attrs["pad"] == 0
+    taps, one = kh * kw * ci, pointwise((kh, kw), attrs)
     longest = 108 if taps % 4 else 384 if one else 256
     whole = taps <= longest and attrs["shift"] == 0
     rows = kw * ci % 4 == 0 and (kw * ci <= LONGEST or one)
@@ -83,7 +88,7 @@ def conv2d_part(ins: Sequence[Value], attrs: Attrs) -> Work:
 def conv2d_dx(ins: Sequence[Value], attrs: Attrs) -> Work:
     """conv_dx__1x1.c: the weights of four input channels, or some of them and sums."""
     (h, w, _), (co, kh, kw, ci) = ins[0].shape, ins[1].shape
-    if kh * kw * attrs["stride"] != 1 or attrs["pad"] != 0 or co % 4:
+    if not pointwise((kh, kw), attrs) or co % 4:
         return NONE
     sums, every = 4 * min(SUMMED, h * w), 2 * co
     some = sums + 2 * min(WIDENED, co)
@@ -93,7 +98,7 @@ def conv2d_dx(ins: Sequence[Value], attrs: Attrs) -> Work:
 def conv2d_dw(da: Value, x: Value, attrs: Attrs, sums: int = 4) -> Work:
     """conv_dw__1x1.c; any number of output channels, as they may be chosen at run time."""
     (h, w, ci), kernel = x.shape, attrs["kernel"]
-    if prod(kernel) * attrs["stride"] != 1 or attrs["pad"] != 0 or h * w > PIXELS or da.shape[2] < 2:
+    if not pointwise(kernel, attrs) or h * w > PIXELS or da.shape[2] < 2:
         return NONE
     padded = -(-h * w // 4) * 4
     quad, row = 2 * padded, padded // 2 + sums

@@ -11,6 +11,7 @@ from mcugrad.ir import Builder, DType, Graph, Node, Value
 from mcugrad.ir.graph import Array
 from mcugrad.ops.op import get
 from mcugrad.ops.signature import checked
+from mcugrad.ops.work import pointwise
 
 PART = ".part"
 
@@ -82,9 +83,11 @@ def _reading(b: Builder, node: Node, w: str, channels: str) -> None:
 
 def _reads_parts(b: Builder, node: Node) -> bool:
     """What the fast kernels for pointwise convolutions take."""
-    if node.op not in ("conv2d", "conv2d_dx") or node.attrs["stride"] != 1 or node.attrs["pad"] != 0:
+    if node.op not in ("conv2d", "conv2d_dx"):
         return False
-    co, kh, kw, ci = b.value(node.ins[1]).shape
+    co, *kernel, ci = b.value(node.ins[1]).shape
+    if not pointwise(kernel, node.attrs):
+        return False
     if node.op == "conv2d":
-        return kh * kw == 1 and ci % 4 == 0 and ci <= 640 and co % 2 == 0 and node.attrs["shift"] == 0
-    return kh * kw == 1 and ci % 2 == 0 and co % 4 == 0 and co <= 640
+        return ci % 4 == 0 and ci <= 640 and co % 2 == 0 and node.attrs["shift"] == 0
+    return ci % 2 == 0 and co % 4 == 0 and co <= 640

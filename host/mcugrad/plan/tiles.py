@@ -16,6 +16,7 @@ from functools import cached_property
 from mcugrad import ops
 from mcugrad.ir import Graph, Node
 from mcugrad.ops.update import MODES
+from mcugrad.ops.work import pointwise
 from mcugrad.plan.schedule import Order, dependencies
 
 WIDEST, LEAST = 64, 8  # channels of a tile; whole bytes of a mask
@@ -173,8 +174,7 @@ class _Walk:
 
 
 def _pointwise(graph: Graph, node: Node) -> bool:
-    _, height, width, _ = graph.value(node.ins[1]).shape
-    return (height, width, node.attrs["stride"], node.attrs["pad"]) == (1, 1, 1, 0)
+    return pointwise(graph.value(node.ins[1]).shape[1:3], node.attrs)
 
 
 def chain(graph: Graph, node: Node) -> tuple[Node, ...]:
