@@ -110,10 +110,10 @@ def compile_model(
     placed = check(graph, grown(graph, placed))
     space = lay(graph, placed, board)
     emitted = emit(graph, placed)
-    texts = {"plan": describe(graph, placed, space)} | {f"emit/{k}": t for k, t in emitted.files.items()}
     if dump:
-        for stage, text in texts.items():
-            dump(stage, text)
+        dump("plan", describe(graph, placed, space))
+        for name, text in emitted.files.items():
+            dump(f"emit/{name}", text)
     return Compiled(forward, graph, placed, space, emitted.manifest, emitted)
 
 
