@@ -60,6 +60,8 @@ def _held(graph: Graph, plan: Plan, buffer: Buffer, moment: int, frozen: set[str
     read = readers[-1] if readers else made or plan.order[buffer.last]
     if buffer.values[0] in plan.windows:
         kind, hint = "window of a stream", "a smaller input: the window is as wide as the map"
+    elif made and made.work not in buffer.values and buffer.values[0] in plan.partial:
+        kind, hint = "tile", f"narrower tiles, or fewer pixels in {made.layer}"
     else:
         kind, hint = _kind(graph, buffer, made, read, frozen)
     first, last = (f"{n.op} {n.layer}" if n else "the host" for n in (made, read))

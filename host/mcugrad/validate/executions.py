@@ -30,7 +30,7 @@ from mcugrad.train import Tell
 
 Tensors = Mapping[str, Array]
 SEEN = "loss, prediction and every trained tensor after the step; this firmware sends no other"
-STREAMED = "all but the maps of streamed layers, of which only some rows exist at a time"
+PARTIAL = "all but what streams and tiles make, of which only some rows or channels exist at a time"
 WHOLE = "every tensor"
 
 
@@ -103,7 +103,7 @@ class HostC:
     def __init__(self, compiled: Compiled, folder: Path) -> None:
         self._compiled, self._places = compiled, list(placed(compiled))
         self._model = HostModel(write(compiled.emitted, folder / "gen"), folder / "model.so")
-        self.shows = STREAMED if compiled.plan.windows else WHOLE
+        self.shows = PARTIAL if compiled.plan.partial else WHOLE
 
     def step(self, sample: Sample) -> Tensors:
         found: dict[str, Array] = {}
@@ -139,7 +139,7 @@ class Emulated(Board):
 
     def __init__(self, session: Session, compiled: Compiled) -> None:
         super().__init__(session, compiled, "emulated")
-        self.shows, self._places = STREAMED if compiled.plan.windows else WHOLE, list(placed(compiled))
+        self.shows, self._places = PARTIAL if compiled.plan.partial else WHOLE, list(placed(compiled))
         self._arena = session.control({"cmd": "symbol", "name": "mg_arena"})["address"]
 
     def step(self, sample: Sample) -> Tensors:
