@@ -14,10 +14,6 @@ static inline int32_t mg_tap_words(int32_t taps, int32_t stride) {
     return stride == 2 ? (taps + 1) / 2 : taps == 1 ? 1 : taps - 1;
 }
 
-static inline int32_t mg_first_tap(int32_t word, int32_t taps, int32_t stride) {
-    return stride == 1 ? word : 2 * word < taps - 1 ? 2 * word : taps - 2;
-}
-
 /* What becomes of sums: int8 that are clamped, the same and which ones were not, renormalised int16. */
 typedef enum { MG_TO_S8, MG_TO_S8_AND_BITS, MG_TO_S16 } mg_kind;
 

@@ -211,21 +211,6 @@ static inline uint32_t mg_both(int32_t a) {
     return ((uint32_t)a & 0xFFFF) * 0x00010001u;
 }
 
-/* bits | (a == b ? flag : 0), without a branch; flag is a power of two known at compile time. */
-#if MG_DSP
-#define mg_flag_equal(bits, a, b, flag)                                                                      \
-    __extension__({                                                                                          \
-        uint32_t bits_ = (bits);                                                                             \
-        __asm__("cmp %1, %2 \n\t it eq \n\t orreq %0, %0, %3"                                                \
-                : "+r"(bits_)                                                                                \
-                : "r"(a), "r"(b), "I"(flag)                                                                  \
-                : "cc");                                                                                     \
-        bits_;                                                                                               \
-    })
-#else
-#define mg_flag_equal(bits, a, b, flag) ((bits) | ((a) == (b) ? (uint32_t)(flag) : 0))
-#endif
-
 /* smmlar: acc + (a * b + 2^31 >> 32); smmulr: the same with acc = 0. Rounds half up. */
 #if MG_DSP
 static inline int32_t mg_smmlar(int32_t a, int32_t b, int32_t acc) {
