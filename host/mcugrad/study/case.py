@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mcugrad import pipeline, records
+from mcugrad.codegen.c import ARITHMETIC
 from mcugrad.config import Update
 from mcugrad.frontend import models
 from mcugrad.ir import Graph
@@ -61,21 +62,31 @@ class Case:
 
 
 class Results:
-    """One JSON line a case; a line that a kill cut off does not count."""
+    """One JSON line a case; a line that a kill cut off does not count.
+
+    Nor does a judged training on the device whose bits today's arithmetic would not give; the rates that were
+    found with an earlier one do.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def all(self) -> list[dict[str, Any]]:
-        """Every whole line, its case as a Case."""
-        return [{**line, "case": _case(line["case"])} for line in records.read(self.path)]
+        """Every whole line that counts, its case as a Case."""
+        lines = ({**line, "case": _case(line["case"])} for line in records.read(self.path))
+        return [line for line in lines if not _stale(line)]
 
     def of(self, case: Case) -> dict[str, Any] | None:
         return next((r for r in self.all() if r["case"] == case), None)
 
     def add(self, case: Case, figures: Mapping[str, Any]) -> None:
-        records.append(self.path, {"case": asdict(case), **figures})
+        records.append(self.path, {"case": asdict(case), "arithmetic": ARITHMETIC, **figures})
 
 
 def _case(about: Mapping[str, Any]) -> Case:
     return Case(**{**about, "epochs": tuple(about["epochs"])})
+
+
+def _stale(line: Mapping[str, Any]) -> bool:
+    case: Case = line["case"]
+    return case.on_device and case.judge == "test" and line.get("arithmetic") != ARITHMETIC

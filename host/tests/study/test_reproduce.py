@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from mcugrad import records
+from mcugrad.codegen.c import ARITHMETIC
 from mcugrad.errors import UsageError
 from mcugrad.study import page, reproduce, training
 from mcugrad.study.case import FILE, Case, Results
@@ -98,3 +100,16 @@ def test_wrong_requests(wrong: dict[str, str], tmp_path: Path) -> None:
 
 def test_an_error_bar_is_the_binomial_one() -> None:
     assert error_bar(80, 1600) == pytest.approx(1.0)
+
+
+def test_a_training_by_another_arithmetic_does_not_count(tmp_path: Path) -> None:
+    results = Results(tmp_path / FILE)
+    simulated, tried = STRIP.case(0.002), STRIP.trial(0.002)
+    others = [replace(simulated, gradients="fp32"), tried]
+    for case in (simulated, *others):
+        records.append(
+            results.path, {"case": asdict(case), "arithmetic": ARITHMETIC - 1, **figures(case, 0.5)}
+        )
+    assert [r["case"] for r in results.all()] == others
+    results.add(simulated, figures(simulated, 0.6))
+    assert results.of(simulated)
