@@ -109,16 +109,16 @@ class Plan:
         return live_bytes(self.buffers, self.timeline.moments)
 
 
-def plan(graph: Graph, exact: bool = True) -> Plan:
-    """The best of the candidate orders, wide gradients cut into tiles and the frozen front streamed where
-    that pays; each is placed greedily, then, if exact and OR-tools is there, the best order by CP-SAT where a
-    lower arena is not ruled out."""
+def plan(graph: Graph, exact: bool = True, tiled: bool = True) -> Plan:
+    """The best of the candidate orders, wide gradients cut into tiles (if tiled) and the frozen front
+    streamed where that pays; each is placed greedily, then, if exact and OR-tools is there, the best order by
+    CP-SAT where a lower arena is not ruled out."""
     known = [place(graph, order) for order in orders(graph)]
     front = leading(graph, known[0].order)
     found = search(graph, min(_behind(p, front) for p in known), front)
     known += [place(graph, found.order)] if found.order else []
     whole = min(known, key=lambda p: (_behind(p, front), p.arena_bytes))
-    cut = _cut(graph, whole, front)
+    cut = _cut(graph, whole, front) if tiled else whole
     known += [cut] if cut.tiles else []
     plans = _streamed(graph, known, choose(graph, cut.order, cut.live), front)
     best = _solved(plans) if exact and solver.available() else min(plans, key=lambda p: p.arena_bytes)
