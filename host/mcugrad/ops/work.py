@@ -130,6 +130,17 @@ def depthwise_conv2d(ins: Sequence[Value], attrs: Attrs, in_place: bool) -> Work
     return _either(_planes(taps, columns, (kernel, rows), 32 if ow % 4 else 0), Work(kept, kept))
 
 
+def depthwise_rows(ins: Sequence[Value], attrs: Attrs) -> int:
+    """Words with which conv__depthwise.c takes a few rows of x at a time and y may begin pad_top rows of x
+    before them: no strips, as they overlap; 0 where that is too much."""
+    kernel, stride = ins[1].shape[0], attrs["stride"]
+    ow = (ins[0].shape[1] + 2 * attrs["pad"] - kernel) // stride + 1
+    columns, taps = (-(-ow // 4) * 4 - 1) * stride + kernel, kernel * _tap_words(kernel, stride)
+    if not _usual(ins[1], attrs) or attrs["shift"] or -(-columns // 2) * 4 * kernel > PLANES:
+        return 0
+    return _planes(taps, (columns, columns), (kernel, kernel), 32 if ow % 4 else 0).least
+
+
 def depthwise_conv2d_dx(ins: Sequence[Value], attrs: Attrs, in_place: bool) -> Work:
     """conv_dx__3x3.c, conv_dx__depthwise.c, or a channel of da where dx may lie over it."""
     (oh, ow, _), (h, w), (kernel, _, _) = ins[0].shape, attrs["in_shape"], ins[1].shape
