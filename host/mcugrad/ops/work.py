@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 from mcugrad.ir import Value
@@ -46,10 +47,13 @@ def conv2d(ins: Sequence[Value], attrs: Attrs) -> Work:
     rows = kw * ci % 4 == 0 and (kw * ci <= LONGEST or one)
     if pixels < 4:
         return NONE
-    ways = [_at_once(pixels, co, taps, one)] if whole else []
+    ways, sums = [_at_once(pixels, co, taps, one)] if whole else [], Work(0, 0)
+    if rows:
+        sums = _by_sums(min(TAPS, taps) if one else kw * ci, one, co)
     if rows and not (whole and co % CHANNELS == 0):
-        ways.append(_by_sums(min(TAPS, taps) if one else kw * ci, one, co))
-    return _either(*ways)
+        return _either(*ways, sums)
+    found = _either(*ways)
+    return replace(found, tight=sums.least if taps % 4 == 0 and sums.least < found.least else 0)
 
 
 def _at_once(pixels: int, co: int, taps: int, one: bool) -> Work:
