@@ -18,7 +18,7 @@ def with_scratch(graph: Graph) -> Graph:
 
 
 def tightened(graph: Graph, nodes: Collection[Node]) -> Graph | None:
-    """The same with less scratch for those of the nodes that can do with less, if slower; None if none can."""
+    """The same with less scratch for those of the nodes that can do with less, slower; None if none can."""
     words = {}
     for node in nodes:
         work = get(node.op).work

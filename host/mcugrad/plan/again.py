@@ -6,24 +6,31 @@ from __future__ import annotations
 from mcugrad.ir import Graph, Node
 from mcugrad.passes.rematerialise import rematerialise
 from mcugrad.passes.scratch import tightened
-from mcugrad.plan.memory import Plan, plan
+from mcugrad.plan.memory import Plan, plan, solved
 from mcugrad.plan.tiles import chain
 
 WORTH = 0.005  # of the most bytes alive
+HARD, ENOUGH = 2.0, 0.01  # effort on a plan whose gap is larger
 
 
 def planned(graph: Graph, exact: bool = True) -> tuple[Graph, Plan]:
-    """The graph and its plan or, as long as that lowers the arena, those of the same step with one operand
-    more that is made again, or with less scratch. exact: see memory.plan."""
-    best = plan(graph, exact)
+    """A graph and its plan: the same step, as long as that lowers the peak with one operand more that is made
+    again, or with less scratch. exact: see memory.plan; the graph, which the model's hash names, is the same
+    without OR-tools."""
+    graph = _tightened(*_made_again(graph))
+    found = plan(graph, exact)
+    return graph, solved(found, HARD) if exact and found.gap > ENOUGH else found
+
+
+def _made_again(graph: Graph) -> tuple[Graph, Plan]:
+    best = plan(graph, exact=False)
     while node := _at_peak(graph, best):
         again = rematerialise(graph, chain(graph, node), node)
-        other = plan(again, exact)
-        if other.arena_bytes >= best.arena_bytes:
+        other = plan(again, exact=False)
+        if other.bound >= best.bound:
             break
         graph, best = again, other
-    tight = _tightened(graph)
-    return (graph, best) if tight is graph else (tight, plan(tight, exact))
+    return graph, best
 
 
 def _at_peak(graph: Graph, p: Plan) -> Node | None:
@@ -33,10 +40,8 @@ def _at_peak(graph: Graph, p: Plan) -> Node | None:
     return next((p.order[t.first] for t in tiles if chain(graph, p.order[t.first])), None)
 
 
-def _tightened(graph: Graph) -> Graph:
-    """With less scratch for those that lie at the peak, one after the other. The same without OR-tools, as
-    the model's hash names the scratch."""
-    p = plan(graph, exact=False)
+def _tightened(graph: Graph, p: Plan) -> Graph:
+    """With less scratch for those that lie at the peak, one after the other."""
     best, least = graph, p.bound
     while less := tightened(graph, _working(p)):
         graph, p = less, plan(less, exact=False)

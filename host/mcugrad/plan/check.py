@@ -97,7 +97,7 @@ class _Arena:
         begins = self.offsets[x] + (step.ins[0] - step.pad) * self._row_bytes(x)
         words = depthwise_rows([self.graph.value(n) for n in node.ins], node.attrs)
         room, pixels = self.given.get(node.work, 0), step.rows_in * self.graph.value(x).shape[1]
-        able = self._row_bytes(x) % self._row_bytes(y) == 0 and 0 < 4 * words <= room and pixels <= room
+        able = self._row_bytes(x) == self._row_bytes(y) and 0 < 4 * words <= room and pixels <= room
         return able and begins == self.offsets[y] + step.to * self._row_bytes(y)
 
     def _move(self, name: str, step: Step, over: bool) -> None:

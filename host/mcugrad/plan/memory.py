@@ -164,13 +164,19 @@ def _solved(plans: Sequence[Plan]) -> Plan:
     best, *others = sorted(plans, key=lambda p: p.arena_bytes)
     for p in [best, *(p for p in others if p.order == best.order)][:SOLVED]:
         if p.bound < (1 - solver.SMALL) * best.arena_bytes:
-            solved = solver.solve(p.buffers, p.timeline.moments)
-            placed = tuple(sorted(solved.buffers, key=lambda b: (b.first, b.offset)))
-            found = replace(p, buffers=placed, arena_bytes=top(placed), least=solved.least)
-            best = min(found, best, key=lambda p: p.arena_bytes)
+            best = min(solved(p), best, key=lambda p: p.arena_bytes)
         if best.gap < solver.NEAR - 1:
             break
     return best
+
+
+def solved(p: Plan, effort: float = solver.EFFORT) -> Plan:
+    """Placed by CP-SAT, no higher."""
+    found = solver.solve(p.buffers, p.timeline.moments, effort) if solver.available() else None
+    if not found:
+        return p
+    placed = tuple(sorted(found.buffers, key=lambda b: (b.first, b.offset)))
+    return replace(p, buffers=placed, arena_bytes=top(placed), least=found.least)
 
 
 def _streamed(

@@ -1,5 +1,6 @@
-"""Depthwise maps in a stream that lie in their operand's window: over the rows that their own are made of,
-from the first one of the window on, which nothing needs any more by then."""
+"""Depthwise maps in a stream that lie in their operand's window: each row over the first one that it is made
+of, which nothing needs any more by then. Maps with shorter rows have windows of their own: they would leave
+gaps between theirs and those still needed."""
 
 from __future__ import annotations
 
@@ -13,11 +14,10 @@ from mcugrad.plan.rows import Extent, row_bytes
 
 @dataclass(frozen=True)
 class Over:
-    """source: the operand. rows: of the map, in the place of one of the source's. words: of scratch that the
-    kernel then has. most: rows of the source that a call may read."""
+    """source: the operand. words: of scratch that the kernel then has. most: rows of the source that a call
+    may read."""
 
     source: str
-    rows: int
     words: int
     most: int
 
@@ -37,16 +37,16 @@ def overs(graph: Graph, nodes: Sequence[Node], readers: Mapping[str, int]) -> di
 def _over(graph: Graph, node: Node) -> Over | None:
     x, y = node.ins[0], node.outs[0]
     words = depthwise_rows([graph.value(n) for n in node.ins], node.attrs)
-    rows, rest = divmod(row_bytes(graph, x), row_bytes(graph, y))
     most = 4 * words // graph.value(x).shape[1]  # the portable kernel keeps a channel of them
-    return Over(x, rows, words, most) if words and node.work and rows and not rest else None
+    able = words and node.work and row_bytes(graph, x) == row_bytes(graph, y)
+    return Over(x, words, most) if able else None
 
 
 def joined(held: Mapping[str, tuple[Extent, ...]], over: Mapping[str, Over]) -> dict[str, tuple[Extent, ...]]:
     """A stream's held, a window's extents up to the end of those that lie in it; of these there are none."""
     found = {name: extents for name, extents in held.items() if name not in over}
     for name, o in over.items():
-        found[o.source] = _both(held[o.source], [(step, 0, -(-end // o.rows)) for step, _, end in held[name]])
+        found[o.source] = _both(held[o.source], held[name])
     return found
 
 

@@ -268,7 +268,7 @@ class _Layout:
     def _place(self, name: str, call: _Call) -> int:
         """Where rows go that lie over others: where the window that they are made of begins, with padding."""
         o, reach = self._run.over[name], self._run.reach[call.node]
-        to = (call.row * reach.stride - reach.pad - self._base[o.source]) * o.rows
+        to = call.row * reach.stride - reach.pad - self._base[o.source]
         self.windows[name] = max(self.windows.get(name, 0), to + call.rows)
         return to
 
