@@ -28,7 +28,8 @@ typedef struct {
 /* y = ssat8(((b + sum (x - zero_in) * w) << shift) * m / 2^32 + zero_out), rounded half up.
  * mask (or NULL): one bit an element, 1 where y was not clamped; spare bits of the last byte are 0.
  * Depthwise with at most 1024 pixels of x, 16 columns of y and no more rows and columns than x: y may begin
- * where x does; so must the variants. */
+ * where x does; with as many words as depthwise_rows of ops/work.py says, no more pixels of x than four a
+ * word, and y as wide as x: pad_top rows before it; so must the variants. */
 void mg_conv2d_s8(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w, const int32_t *b,
                   const int32_t *m, const mg_conv_params *p);
 void mg_depthwise_conv2d_s8(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,

@@ -246,7 +246,8 @@ void mg_conv2d_s8__quads(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *
         last_pixel(&c);
         c.pixels--;
     }
-    if (mg_quads_at_once(p, mask)) {
+    const int tight = c.taps == c.pitch && c.words < (as_they_lie(&c) ? 2 : 3) * c.pitch;
+    if (mg_quads_at_once(p, mask) && !tight) {
         at_once(&c);
         return;
     }

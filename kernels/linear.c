@@ -80,7 +80,7 @@ void mg_quantise_dx_s16(int16_t *dx, const float *d, mg_scale *dx_scale, const m
     float factor = usable ? mg_exp2i(12 - top) : 0.0f;
     for (int32_t i = 0; i < p->n; i++)
         dx[i] = usable ? (int16_t)mg_round_away(d[i] * factor) : 0;
-    dx_scale->exp = usable ? top - 12 : 0;
+    dx_scale->exp = (int16_t)(usable ? top - 12 : 0);
     dx_scale->bits = usable ? 13 : 0;
 }
 

@@ -62,11 +62,12 @@ static inline void mg_renorm_two(int16_t *q, mg_renorm *r, int32_t first, int32_
  * up at once, down one bit a step. `bits`: of what the sums were made of. */
 static inline void mg_renorm_end(const mg_renorm *r, mg_scale *scale, int32_t exp, int32_t bits) {
     int32_t found = r->magnitude ? 32 - __builtin_clz(r->magnitude) : 0, grown = found + r->shift - bits;
-    scale->exp = exp + r->shift;
+    scale->exp = (int16_t)(exp + r->shift);
     if (found)
-        scale->growth = grown < scale->growth ? scale->growth - 1 : grown;
-    scale->saturated += found > MG_GRAD_MAX_BITS;
-    scale->bits = found < MG_GRAD_MAX_BITS ? found : MG_GRAD_MAX_BITS;
+        scale->growth = (int16_t)(grown < scale->growth ? scale->growth - 1 : grown);
+    if (found > MG_GRAD_MAX_BITS && scale->saturated < INT16_MAX)
+        scale->saturated++;
+    scale->bits = (int16_t)(found < MG_GRAD_MAX_BITS ? found : MG_GRAD_MAX_BITS);
 }
 
 /* Masks: bit i & 7 of byte i >> 3 belongs to element i. */

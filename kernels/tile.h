@@ -15,7 +15,7 @@
  */
 static inline mg_renorm mg_tile_begin(mg_scale *scale, int32_t exp, int32_t bits) {
     const mg_renorm r = mg_renorm_start(scale, bits);
-    scale->exp = exp + r.shift;
+    scale->exp = (int16_t)(exp + r.shift);
     return r;
 }
 

@@ -13,7 +13,8 @@ from mcugrad.errors import InternalError
 from mcugrad.passes.schemes import INFERENCE
 from mcugrad.pipeline import lowered, uncalibrated
 from mcugrad.plan.memory import place
-from mcugrad.plan.stream import FEED, stream, streamable
+from mcugrad.plan.rows import streamable
+from mcugrad.plan.stream import FEED, stream
 from tests.networks import wide_front
 
 BOARD = "nucleo_f746zg"

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from mcugrad import ops
 from mcugrad.ir import Graph
 from mcugrad.plan.memory import Plan
-from mcugrad.plan.stream import FEED, Step, Stream, maps, row_bytes
+from mcugrad.plan.rows import maps, row_bytes
+from mcugrad.plan.stream import FEED, Step, Stream
 
 COLUMNS = 5  # of the table
 

@@ -11,6 +11,7 @@ from mcugrad.ir.graph import Array
 
 GRAD_BITS = 12  # a gradient's largest magnitude is steered into [2^11, 2^12)
 GRAD_MAX_BITS = 14  # and saturates at 2^14
+CLIPPED_MAX = 32767  # steps that a scale state counts
 SHIFT_MIN, SHIFT_MAX = 2, 30
 FORGET = 1  # a too large growth goes down by this much a step
 BIAS_MAX = 1 << 30
@@ -66,8 +67,9 @@ def renormalise(
     found = int(np.bitwise_or.reduce(np.reshape(t ^ (t >> 63), -1))).bit_length()
     if found:
         growth = max(growth - FORGET, found + shift - bits)
-    new = [exp + shift, growth, state[2] + (found > GRAD_MAX_BITS), min(found, GRAD_MAX_BITS)]
-    return saturate(t, GRAD_MAX_BITS + 1).astype(np.int16), np.array(new, np.int32)
+    clipped = min(int(state[2]) + (found > GRAD_MAX_BITS), CLIPPED_MAX)
+    new = [exp + shift, growth, clipped, min(found, GRAD_MAX_BITS)]
+    return saturate(t, GRAD_MAX_BITS + 1).astype(np.int16), np.array(new, np.int16)
 
 
 def power_of_two(e: int) -> np.float32:

@@ -40,9 +40,9 @@ def quantise_dx(d: Array, dx_scale: Array, **_: Any) -> tuple[Array, Array]:
     """Exact block exponent: the largest magnitude lands in [2^12, 2^13]."""
     top = int(np.abs(d).max().astype(F32).view(np.uint32) >> 23) - 127
     if top < TINY or top == 128:
-        return np.zeros(d.shape, np.int16), np.array([0, *dx_scale[1:3], 0], np.int32)
+        return np.zeros(d.shape, np.int16), np.array([0, *dx_scale[1:3], 0], np.int16)
     q = fixed.round_away(d * fixed.power_of_two(12 - top)).astype(np.int16)
-    return q, np.array([top - 12, *dx_scale[1:3], TOP_BITS], np.int32)
+    return q, np.array([top - 12, *dx_scale[1:3], TOP_BITS], np.int16)
 
 
 def linear_sgd(

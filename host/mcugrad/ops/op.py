@@ -75,10 +75,11 @@ class Arg:
 @dataclass(frozen=True)
 class Work:
     """Words of scratch memory: the least that the kernel's fast way needs, and how many save instructions;
-    both are 0 where it has none."""
+    both are 0 where it has none. tight: fewer than the least, with which it is slower; 0 where it cannot."""
 
     least: int
     most: int
+    tight: int = 0
 
 
 @dataclass(frozen=True)
@@ -178,4 +179,4 @@ def _args(text: str) -> tuple[Arg, ...]:
 
 def _arg(name: str, dtype: str) -> Arg:
     scale = dtype == "scale"
-    return Arg(name.rstrip("?"), DType.S32 if scale else DType(dtype), scale, name.endswith("?"))
+    return Arg(name.rstrip("?"), DType.S16 if scale else DType(dtype), scale, name.endswith("?"))

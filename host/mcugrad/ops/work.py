@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 from mcugrad.ir import Value
@@ -46,10 +47,13 @@ def conv2d(ins: Sequence[Value], attrs: Attrs) -> Work:
     rows = kw * ci % 4 == 0 and (kw * ci <= LONGEST or one)
     if pixels < 4:
         return NONE
-    ways = [_at_once(pixels, co, taps, one)] if whole else []
+    ways, sums = [_at_once(pixels, co, taps, one)] if whole else [], Work(0, 0)
+    if rows:
+        sums = _by_sums(min(TAPS, taps) if one else kw * ci, one, co)
     if rows and not (whole and co % CHANNELS == 0):
-        ways.append(_by_sums(min(TAPS, taps) if one else kw * ci, one, co))
-    return _either(*ways)
+        return _either(*ways, sums)
+    found = _either(*ways)
+    return replace(found, tight=sums.least if taps % 4 == 0 and sums.least < found.least else 0)
 
 
 def _at_once(pixels: int, co: int, taps: int, one: bool) -> Work:
@@ -128,6 +132,17 @@ def depthwise_conv2d(ins: Sequence[Value], attrs: Attrs, in_place: bool) -> Work
     rows = (oh - 1) * stride + 3 if kernel == 3 else h
     taps, columns = kernel * _tap_words(kernel, stride), (most if in_place or most <= STRIP else least, most)
     return _either(_planes(taps, columns, (kernel, rows), 32 if ow % 4 else 0), Work(kept, kept))
+
+
+def depthwise_rows(ins: Sequence[Value], attrs: Attrs) -> int:
+    """Words with which conv__depthwise.c takes a few rows of x at a time and y may begin pad_top rows of x
+    before them: no strips, as they overlap; 0 where that is too much."""
+    kernel, stride = ins[1].shape[0], attrs["stride"]
+    ow = (ins[0].shape[1] + 2 * attrs["pad"] - kernel) // stride + 1
+    columns, taps = (-(-ow // 4) * 4 - 1) * stride + kernel, kernel * _tap_words(kernel, stride)
+    if not _usual(ins[1], attrs) or attrs["shift"] or -(-columns // 2) * 4 * kernel > PLANES:
+        return 0
+    return _planes(taps, (columns, columns), (kernel, kernel), 32 if ow % 4 else 0).least
 
 
 def depthwise_conv2d_dx(ins: Sequence[Value], attrs: Attrs, in_place: bool) -> Work:

@@ -100,7 +100,7 @@ class _Gradients:
         return out.name
 
     def scale_state(self, name: str) -> str:
-        return self.builder.param(name, DType.S32, np.array([0, FIRST_GROWTH, 0, 0]), trained=True)
+        return self.builder.param(name, DType.S16, np.array([0, FIRST_GROWTH, 0, 0]), trained=True)
 
     def node(self, op: str, layer: str, out: Value, ins: Sequence[str], **attrs: Any) -> str:
         return self.builder.node(op, layer, [out], ins, **attrs)

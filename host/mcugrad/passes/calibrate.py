@@ -22,7 +22,7 @@ def calibrate(graph: Graph, seed: int = 0) -> Graph:
     x = graph.inputs[0]
     classes = graph.value(graph.outputs["logits"]).size
     names, state = scale_states(graph), dict(interp.initial_state(graph))
-    state |= {n: np.array([0, NONE, 0, 0], np.int32) for n in names}  # the first step finds it from below
+    state |= {n: np.array([0, NONE, 0, 0], np.int16) for n in names}  # the first step finds it from below
     best: dict[str, Array] = {}
     for step in range(STEPS):
         sample = rng.integers(-128, 128, x.shape).astype(np.int8)
@@ -33,4 +33,4 @@ def calibrate(graph: Graph, seed: int = 0) -> Graph:
 
 
 def _larger(a: Array, b: Array) -> Array:
-    return np.array([0, max(int(a[1]), int(b[1])), 0, 0], np.int32)
+    return np.array([0, max(int(a[1]), int(b[1])), 0, 0], np.int16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from mcugrad.ir import Builder, DType, Graph, Node, Value
@@ -14,6 +15,21 @@ def with_scratch(graph: Graph) -> Graph:
     b = Builder.extend(graph)
     b.nodes = [_with_work(b, node) for node in graph.nodes]
     return checked(b.build(**graph.outputs))
+
+
+def tightened(graph: Graph, nodes: Collection[Node]) -> Graph | None:
+    """The same with less scratch for those of the nodes that can do with less, slower; None if none can."""
+    words = {}
+    for node in nodes:
+        work = get(node.op).work
+        least = work([graph.value(n) for n in node.ins], node.attrs).tight if node.work and work else 0
+        if 0 < least < graph.value(node.work).size:
+            words[node.work] = least
+    if not words:
+        return None
+    b = Builder.extend(graph)
+    b.values |= {name: replace(b.values[name], shape=(least,)) for name, least in words.items()}
+    return b.build(**graph.outputs)
 
 
 def _with_work(b: Builder, node: Node) -> Node:

@@ -1,21 +1,33 @@
-"""Keep or make again: the operands of tiles at the peak, out of what a residual keeps alive anyway."""
+"""Less alive at the peak for a few instructions more: operands of tiles made again out of what a residual
+keeps alive anyway, and kernels with less scratch than they are fast with."""
 
 from __future__ import annotations
 
 from mcugrad.ir import Graph, Node
 from mcugrad.passes.rematerialise import rematerialise
-from mcugrad.plan.memory import Plan, plan
+from mcugrad.passes.scratch import tightened
+from mcugrad.plan.memory import Plan, plan, solved
 from mcugrad.plan.tiles import chain
+
+WORTH = 0.005  # of the most bytes alive
+HARD, ENOUGH = 2.0, 0.01  # effort on a plan whose gap is larger
 
 
 def planned(graph: Graph, exact: bool = True) -> tuple[Graph, Plan]:
-    """The graph and its plan or, as long as that lowers the arena, those of the same step with one operand
-    more that is made again. exact: see memory.plan."""
-    best = plan(graph, exact)
+    """A graph and its plan: the same step, as long as that lowers the peak with one operand more that is made
+    again, or with less scratch. exact: see memory.plan; the graph, which the model's hash names, is the same
+    without OR-tools."""
+    graph = _tightened(*_made_again(graph))
+    found = plan(graph, exact)
+    return graph, solved(found, HARD) if exact and found.gap > ENOUGH else found
+
+
+def _made_again(graph: Graph) -> tuple[Graph, Plan]:
+    best = plan(graph, exact=False)
     while node := _at_peak(graph, best):
         again = rematerialise(graph, chain(graph, node), node)
-        other = plan(again, exact)
-        if other.arena_bytes >= best.arena_bytes:
+        other = plan(again, exact=False)
+        if other.bound >= best.bound:
             break
         graph, best = again, other
     return graph, best
@@ -26,3 +38,22 @@ def _at_peak(graph: Graph, p: Plan) -> Node | None:
     moment = p.live.index(max(p.live, default=0)) if p.live else 0
     tiles = (t for t in p.tiles if p.timeline.begins[t.first] == moment and not t.head)
     return next((p.order[t.first] for t in tiles if chain(graph, p.order[t.first])), None)
+
+
+def _tightened(graph: Graph, p: Plan) -> Graph:
+    """With less scratch for those that lie at the peak, one after the other."""
+    best, least = graph, p.bound
+    while less := tightened(graph, _working(p)):
+        graph, p = less, plan(less, exact=False)
+        if p.bound <= (1 - WORTH) * least:
+            best, least = graph, p.bound
+        elif p.bound > least:
+            break
+    return best
+
+
+def _working(p: Plan) -> list[Node]:
+    """The nodes whose scratch is alive at the peak."""
+    moment = p.live.index(max(p.live, default=0)) if p.live else 0
+    alive = {name for b in p.buffers if b.alive >> moment & 1 for name in b.values}
+    return [node for node in p.order if node.work in alive]

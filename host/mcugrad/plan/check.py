@@ -11,6 +11,7 @@ from mcugrad.errors import InternalError
 from mcugrad.ir import DType, Graph, Node
 from mcugrad.ir.graph import Array
 from mcugrad.ops.op import shared
+from mcugrad.ops.work import depthwise_rows
 from mcugrad.plan.memory import Plan
 from mcugrad.plan.recount import needed, recount
 from mcugrad.plan.stream import FEED, Step, Stream
@@ -63,10 +64,11 @@ class _Arena:
         made = dict.fromkeys(outs, 0)
         for step in stream.steps:
             name, row = outs[step.node], made[step.node]
+            over = step.node != FEED and self._over_rows(order[step.node], step)
             if row + step.rows > self.graph.value(name).shape[0]:
                 raise InternalError(f"a stream makes more rows of {name} than it has")
             scratch = order[step.node].work if step.node != FEED else ""
-            self._move(name, step)
+            self._move(name, step, over)
             self._use(scratch)
             if step.node != FEED:
                 self._read(order[step.node], step, row)
@@ -86,12 +88,25 @@ class _Arena:
         if scratch:
             self.write(scratch)
 
-    def _move(self, name: str, step: Step) -> None:
+    def _over_rows(self, node: Node, step: Step) -> bool:
+        """Whether a kernel that can do so writes its rows from where the window that they need begins, which
+        it has read by then, pixels upon pixels."""
+        if node.op != "depthwise_conv2d":
+            return False
+        x, y = node.ins[0], node.outs[0]
+        begins = self.offsets[x] + (step.ins[0] - step.pad) * self._row_bytes(x)
+        words = depthwise_rows([self.graph.value(n) for n in node.ins], node.attrs)
+        room, pixels = self.given.get(node.work, 0), step.rows_in * self.graph.value(x).shape[1]
+        able = self._row_bytes(x) == self._row_bytes(y) and 0 < 4 * words <= room and pixels <= room
+        return able and begins == self.offsets[y] + step.to * self._row_bytes(y)
+
+    def _move(self, name: str, step: Step, over: bool) -> None:
         """The rows still needed go to the window's start, and the step's own are written over."""
         if step.drop:
             moved = self.owner[self._span(name, step.drop, step.to)].copy()
             self.owner[self._span(name, 0, step.to)] = moved
-        self.owner[self._span(name, step.to, step.rows)] = FREE
+        if not over:
+            self.owner[self._span(name, step.to, step.rows)] = FREE
 
     def _read(self, node: Node, step: Step, row: int) -> None:
         height = self.graph.value(node.ins[0]).shape[0]

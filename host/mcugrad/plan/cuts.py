@@ -13,7 +13,9 @@ from math import inf
 from mcugrad import ops
 from mcugrad.ir import Graph, Node
 from mcugrad.plan.front import leading
-from mcugrad.plan.stream import FEED, Extent, Stream, row_bytes, stream, streamable
+from mcugrad.plan.over import joined
+from mcugrad.plan.rows import Extent, row_bytes, streamable
+from mcugrad.plan.stream import FEED, Stream, stream
 
 MOST = 0.03  # of a training step's instructions may streams add
 PER_MAC = (1.1, 2.6)  # instructions: of others, of depthwise ones; rather too few
@@ -152,15 +154,16 @@ class Cuts:
 
     def _peak_of(self, part: Part, s: Stream) -> int:
         """Counted so that it can be placed: rows that a window lacks for a while are of no use to others."""
-        change = [0] * (len(s.steps) + 1)
-        for name, extents in s.held.items():
+        change, held = [0] * (len(s.steps) + 1), joined(s.held, s.over)
+        scratch = self.scratch | {self.made[name]: 4 * over.words for name, over in s.over.items()}
+        for name, extents in held.items():
             row, before = row_bytes(self.graph, name), 0
             for (step, *_), rows in zip(extents, _rows(extents, name in s.windows), strict=True):
                 change[step] += rows * row - before
                 before = rows * row
         for k, node in enumerate(step.node for step in s.steps):
-            change[k] += self.scratch[node]
-            change[k + 1] -= self.scratch[node]
+            change[k] += scratch[node]
+            change[k + 1] -= scratch[node]
         return max(accumulate(change[:-1])) + self._passing(part[0], s)
 
     def _passing(self, node: int, s: Stream) -> int:

@@ -13,11 +13,13 @@ from mcugrad.plan.cuts import Cuts, choose
 from mcugrad.plan.front import leading
 from mcugrad.plan.order import search
 from mcugrad.plan.pack import pack, top
+from mcugrad.plan.rows import Extent, row_bytes
 from mcugrad.plan.schedule import Order, orders
-from mcugrad.plan.stream import Extent, Stream, row_bytes
+from mcugrad.plan.stream import Stream
 from mcugrad.plan.tiles import Block, Tiles, blocks, together
 
 SOLVED = 2  # plans, at most
+WORD = 4
 
 
 @dataclass(frozen=True)
@@ -162,13 +164,19 @@ def _solved(plans: Sequence[Plan]) -> Plan:
     best, *others = sorted(plans, key=lambda p: p.arena_bytes)
     for p in [best, *(p for p in others if p.order == best.order)][:SOLVED]:
         if p.bound < (1 - solver.SMALL) * best.arena_bytes:
-            solved = solver.solve(p.buffers, p.timeline.moments)
-            placed = tuple(sorted(solved.buffers, key=lambda b: (b.first, b.offset)))
-            found = replace(p, buffers=placed, arena_bytes=top(placed), least=solved.least)
-            best = min(found, best, key=lambda p: p.arena_bytes)
+            best = min(solved(p), best, key=lambda p: p.arena_bytes)
         if best.gap < solver.NEAR - 1:
             break
     return best
+
+
+def solved(p: Plan, effort: float = solver.EFFORT) -> Plan:
+    """Placed by CP-SAT, no higher."""
+    found = solver.solve(p.buffers, p.timeline.moments, effort) if solver.available() else None
+    if not found:
+        return p
+    placed = tuple(sorted(found.buffers, key=lambda b: (b.first, b.offset)))
+    return replace(p, buffers=placed, arena_bytes=top(placed), least=found.least)
 
 
 def _streamed(
@@ -199,8 +207,8 @@ def place(graph: Graph, order: Order, streams: Sequence[Stream] = (), tiles: Seq
 def _alive(graph: Graph, order: Order, streams: Sequence[Stream], tiles: Sequence[Tiles]) -> Plan:
     """Lifetimes for one order; nothing has its place yet."""
     timeline = Timeline.of(len(order), streams, tiles)
-    buffers = Lifetimes(graph, order, streams, tiles, timeline).buffers()
-    return Plan(order, tuple(buffers), 0, 0, tuple(streams), tiles=tuple(tiles))
+    lives = Lifetimes(graph, order, streams, tiles, timeline)
+    return Plan(order, lives.buffers(), 0, 0, tuple(streams), tiles=tuple(tiles), words=lives.words)
 
 
 class Lifetimes:
@@ -220,17 +228,20 @@ class Lifetimes:
         self.scratch: dict[int, str] = {}  # of tiles, by their first node
         self.last = {name: i for i, node in enumerate(order) for name in node.ins}
         self.inside = {i: s for s in streams for i in range(s.first, s.last + 1)}
+        self.over = {name: over for s in streams for name, over in s.over.items()}
+        outs = {n.work: n.outs[0] for n in (order[i] for i in self.inside) if n.outs[0] in self.over}
+        self.words = {work: self.over[out].words for work, out in outs.items()}
         self.owner: dict[str, str] = {}
         self.made: dict[str, Buffer] = {}
 
-    def buffers(self) -> list[Buffer]:
+    def buffers(self) -> tuple[Buffer, ...]:
         for value in self.graph.inputs:
             if in_arena(self.graph, value.name):
                 self._define(value, 0, None)
         for i, node in enumerate(self.order):
             for value in (self.graph.value(n) for n in node.written if in_arena(self.graph, n)):
                 self._define(value, i, node)
-        return list(self.made.values())
+        return tuple(self.made.values())
 
     def _define(self, value: Value, i: int, node: Node | None) -> None:
         owner, at = self._home(node, value, i) if node else (value.name, 0)
@@ -242,6 +253,8 @@ class Lifetimes:
         """Whose buffer holds the value, and where in it. All nodes of tiles work in the same scratch."""
         if value.name == node.work and value.name in self.cut:
             return self.scratch.setdefault(self.cut[value.name].first, value.name), 0
+        if value.name in self.over:
+            return self.owner[self.over[value.name].source], 0
         at = self._over(node, value, i)
         return (value.name, 0) if at is None else (self.owner[node.ins[0]], at)
 
@@ -277,7 +290,7 @@ class Lifetimes:
         """Of a stream's node: while its steps run."""
         s, begin = self.inside[i], self.timeline.begins[i]
         alive = sum(1 << begin + k for k, step in enumerate(s.steps) if step.node == i)
-        spans = (Span(alive, 0, rounded(value.nbytes)),)
+        spans = (Span(alive, 0, WORD * self.words.get(value.name, value.size)),)
         return Buffer(0, spans[0].end, s.first, s.last, (value.name,), (0,), spans)
 
     def _from_node(self, value: Value, begin: int) -> list[Extent]:

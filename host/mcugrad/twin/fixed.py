@@ -5,7 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mcugrad.ops.fixed import BIAS_MAX, FORGET, GRAD_BITS, GRAD_MAX_BITS, SHIFT_MAX, SHIFT_MIN
+from mcugrad.ops.fixed import (
+    BIAS_MAX,
+    CLIPPED_MAX,
+    FORGET,
+    GRAD_BITS,
+    GRAD_MAX_BITS,
+    SHIFT_MAX,
+    SHIFT_MIN,
+)
 
 EXP, GROWTH, SATURATED, BITS = range(4)  # places in a scale state, here int64 [N,4]
 GRAD_MAX = 1 << GRAD_MAX_BITS
@@ -38,7 +46,7 @@ def renormalise(
     found = torch.maximum(flat.amax(1), -1 - flat.amin(1)).frexp()[1].long()
     grown = torch.maximum(state[:, GROWTH] - FORGET, found + shift - bits)
     growth = torch.where(found > 0, grown, state[:, GROWTH])
-    saturated = state[:, SATURATED] + (found > GRAD_MAX_BITS)
+    saturated = (state[:, SATURATED] + (found > GRAD_MAX_BITS)).clamp(max=CLIPPED_MAX)
     new = torch.stack([exp + shift, growth, saturated, found.clamp(max=GRAD_MAX_BITS)], 1)
     return t.clamp_(-GRAD_MAX, GRAD_MAX - 1).float(), new
 

@@ -22,11 +22,13 @@ from mcugrad.ir import Graph
 from mcugrad.ir.graph import Array
 from mcugrad.pipeline import Compiled, compile_model, lowered, uncalibrated
 from mcugrad.plan import cuts
+from mcugrad.plan import stream as plan_stream
 from mcugrad.plan.check import check
 from mcugrad.plan.front import leading
-from mcugrad.plan.memory import place, plan
+from mcugrad.plan.memory import Plan, place, plan
+from mcugrad.plan.rows import streamable
 from mcugrad.plan.schedule import orders
-from mcugrad.plan.stream import FEED, Stream, stream, streamable
+from mcugrad.plan.stream import FEED, Stream, stream
 from tests.codegen.test_equality import F746, assert_equal_steps, host_model
 from tests.codegen.test_front import assert_same_training
 from tests.networks import Net, sample, wide_front
@@ -91,11 +93,14 @@ def test_other_kernels(define: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(hostmodel, "build_object", kernels)
     monkeypatch.setattr(hostmodel, "build_library", library)
+    over = 0
     for seed in range(4):
         graph = random_network(seed + 20)
         compiled = streamed(compile_model(graph, "head-only", boards.load(F746)), seed)
+        over += sum(len(s.over) for s in compiled.plan.streams)
         model = host_model(compiled, tmp_path / str(seed))
         assert_equal_steps(compiled, model, 3, 0.01, partial(sample, graph))
+    assert over
 
 
 def assert_dirt_does_not_matter(model: HostModel, x: Array) -> None:
@@ -168,6 +173,54 @@ def test_checker_finds_rows_of_the_sample_in_the_wrong_place(change: str) -> Non
     wrong = replace(s, steps=(*s.steps[:k], step, *s.steps[k + 1 :]))
     with pytest.raises(InternalError):
         check(compiled.graph, replace(compiled.plan, streams=(wrong, *compiled.plan.streams[1:])))
+
+
+def over_operands(rows: dict[int, int] | None = None) -> tuple[Graph, Plan]:
+    """A streamed front in which depthwise maps lie in their operands' windows."""
+    net = Net((33, 31, 3), 4).conv("conv0", 8, 3, 2).block("b0", 24, 8, 3).block("b1", 24, 8, 5)
+    graph = lowered(uncalibrated(net.head(4), "head-only"))
+    order = orders(graph)[0]
+    last = next(i for i, node in enumerate(order) if not streamable(graph, node)) - 1
+    placed = place(graph, order, [stream(graph, order, 0, last, rows)])
+    return graph, check(graph, placed)
+
+
+@pytest.mark.parametrize("rows", [{}, dict.fromkeys(range(20), 2)])
+def test_depthwise_rows_lie_over_those_they_are_made_of(
+    rows: dict[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, placed = over_operands(rows)
+    (s,) = placed.streams
+    assert len(s.over) == 2
+    assert all(placed.offsets[name] == placed.offsets[o.source] for name, o in s.over.items())
+    monkeypatch.setattr(plan_stream, "overs", lambda *_: {})
+    assert not over_operands(rows)[1].streams[0].over
+    assert placed.bound < over_operands(rows)[1].bound
+
+
+@pytest.mark.parametrize("by", [-1, 1])
+def test_checker_finds_rows_over_others_that_are_still_needed(by: int) -> None:
+    graph, placed = over_operands()
+    (s,) = placed.streams
+    made = {i: name for i in range(s.first, s.last + 1) for name in placed.order[i].outs if name in s.over}
+    for k in [k for k, step in enumerate(s.steps) if step.node in made and step.to + by >= 0][:9]:
+        step = replace(s.steps[k], to=s.steps[k].to + by)
+        wrong = replace(s, steps=(*s.steps[:k], step, *s.steps[k + 1 :]))
+        with pytest.raises(InternalError):
+            check(graph, replace(placed, streams=(wrong,)))
+
+
+def test_checker_finds_scratch_too_small_for_rows_over_others() -> None:
+    graph, placed = over_operands()
+    for work, words in placed.words.items():
+        buffers = tuple(
+            replace(b, size=b.size - 4, spans=(replace(b.spans[0], end=b.size - 4),))
+            if work in b.values
+            else b
+            for b in placed.buffers
+        )
+        with pytest.raises(InternalError):
+            check(graph, replace(placed, buffers=buffers, words=placed.words | {work: words - 1}))
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -45,7 +45,7 @@ def f32(*shape: int) -> Array:
 def scale_state(growth: int | None = None) -> Array:
     """exp, growth, saturated, bits"""
     growth = int(RNG.integers(0, 16)) if growth is None else growth
-    return np.array([RNG.integers(-40, 10), growth, RNG.integers(0, 9), RNG.integers(0, 15)], np.int32)
+    return np.array([RNG.integers(-40, 10), growth, RNG.integers(0, 9), RNG.integers(0, 15)], np.int16)
 
 
 def rate(value: float = 0.01) -> Array:

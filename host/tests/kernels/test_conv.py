@@ -168,16 +168,17 @@ def test_input_gradients_of_larger_maps(kernels: Kernels, size: tuple[int, int, 
     input_gradient(kernels, "depthwise_conv2d", size, 12, 12)
 
 
+@pytest.mark.parametrize("clipped", [2, 32767])
 @pytest.mark.parametrize("bits, growth", [(0, -5), (14, 30), (13, 0), (14, 14), (5, 9)])
-def test_scale_state_extremes(kernels: Kernels, bits: int, growth: int) -> None:
+def test_scale_state_extremes(kernels: Kernels, bits: int, growth: int, clipped: int) -> None:
     w, attrs = arrays.s8(1022, 1, 1, 8), {"stride": 1, "pad": 0, "in_shape": (3, 3), "offset": -7}
-    state = np.array([-20, growth, 2, 3], np.int32)
+    state = np.array([-20, growth, clipped, 3], np.int16)
     for da in (
         arrays.gradient(3, 3, 1022),
         np.full((3, 3, 1022), -16384, np.int16),
         np.zeros((3, 3, 1022), np.int16),
     ):
-        kernels.check("conv2d_dx", da, w, np.array([-9, 1, 0, bits], np.int32), state, **attrs)
+        kernels.check("conv2d_dx", da, w, np.array([-9, 1, 0, bits], np.int16), state, **attrs)
     kernels.check(
         "conv2d_dx", np.full((3, 3, 1022), -16384, np.int16), np.full_like(w, -128), state, state, **attrs
     )

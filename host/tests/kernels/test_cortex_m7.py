@@ -91,8 +91,8 @@ def convolutions(
     oh, ow = ((n + 2 * pad - kernel) // stride + 1 for n in (h, w))
     da, geometry = arrays.gradient(oh, ow, co), {"stride": stride, "pad": pad}
     states = (
-        np.array([-9, 1, 0, 14], np.int32),
-        np.array([-20, int(arrays.RNG.integers(2, 9)), 2, 3], np.int32),
+        np.array([-9, 1, 0, 14], np.int16),
+        np.array([-20, int(arrays.RNG.integers(2, 9)), 2, 3], np.int16),
     )
     program.case(f"{label} dx", f"{op}_dx", da, weights, *states, in_shape=(h, w), offset=-2, **geometry)
     program.case(f"{label} dw", f"{op}_dw", da, x, zero_in=-128, kernel=(kernel, kernel), **geometry)
@@ -139,7 +139,7 @@ def matrices(program: Program) -> None:
 
 def gradients(program: Program, label: str, w: Array, da: Array, x: Array, trained: Array) -> None:
     """Of a matrix product; of the weights' with one input channel less."""
-    states = np.array([-9, 1, 0, 14], np.int32), np.array([-20, 7, 2, 3], np.int32)
+    states = np.array([-9, 1, 0, 14], np.int16), np.array([-20, 7, 2, 3], np.int16)
     about = {"stride": 1, "pad": 0}
     shape = {"in_shape": x.shape[:2], "offset": -2, **about}
     program.case(f"dx {label}", "conv2d_dx", da, w, *states, **shape)
@@ -150,7 +150,7 @@ def gradients(program: Program, label: str, w: Array, da: Array, x: Array, train
 
 
 def everything_else(program: Program) -> None:
-    n, state = 45, np.array([-9, 1, 0, 14], np.int32)
+    n, state = 45, np.array([-9, 1, 0, 14], np.int16)
     program.case("add", "add", arrays.s8(n), arrays.s8(n), m1=20000, m2=-16000, c=1 << 20, sh=15)
     program.case("scale_dx", "scale_dx", arrays.gradient(n), m=(1 << 31) - 9)
     grads = arrays.gradient(n), arrays.gradient(n)
@@ -178,7 +178,7 @@ def everything_else(program: Program) -> None:
 
 def fused(program: Program) -> None:
     """Weight gradient and update in one."""
-    state, pixels = np.array([-9, 1, 0, 14], np.int32), {"stride": 1, "pad": 0, "kernel": (1, 1)}
+    state, pixels = np.array([-9, 1, 0, 14], np.int16), {"stride": 1, "pad": 0, "kernel": (1, 1)}
     for ci, co, k in ((8, 70, 1), (7, 20, 1), (5, 5, 1), (4, 36, 3)):
         about = pixels | {"pad": k // 2, "kernel": (k, k), "zero_in": -128, "offset": -14, "inner": 0}
         da, x, w = arrays.gradient(5, 4, co), arrays.s8(5, 4, ci), arrays.s8(co, k, k, ci)

@@ -37,7 +37,7 @@ def test_log(x: float) -> None:
 
 @given(st.integers(-128, 127), st.integers(-128, 127), st.floats(-(2.0**40), 2.0**40, width=32))
 def test_weights_saturate_and_round_to_nearest(w: int, frac: int, step: float) -> None:
-    lr, scale = np.array([1], F32), np.array([0, 0, 0, 0], np.int32)
+    lr, scale = np.array([1], F32), np.array([0, 0, 0, 0], np.int16)
     args = (np.array([[w]], np.int8), np.array([[frac]], np.int8), np.array([[1]], np.int32))
     w2, frac2 = ops.get("sgd").ref(*args, np.array([step], F32), scale, lr, offset=0, inner=0)
     move = float(np.clip(np.trunc(F32(step) + F32(0.5 if step >= 0 else -0.5)), -(2**30), 2**30))
@@ -47,7 +47,7 @@ def test_weights_saturate_and_round_to_nearest(w: int, frac: int, step: float) -
 
 @given(st.integers(-(2**15), 2**15 - 1), st.integers(-128, 127), st.floats(-(2.0**25), 2.0**25, width=32))
 def test_biases_carry_their_fraction(delta: int, frac: int, step: float) -> None:
-    lr, scale = np.array([1], F32), np.array([0, 0, 0, 0], np.int32)
+    lr, scale = np.array([1], F32), np.array([0, 0, 0, 0], np.int16)
     args = (np.array([delta], np.int16), np.array([frac], np.int8), np.array([1], np.int32))
     moved, frac2 = ops.get("sgd_bias").ref(*args, np.array([step], F32), scale, lr, offset=0)
     move = int(np.trunc(F32(step) + F32(0.5 if step >= 0 else -0.5)))
@@ -59,7 +59,7 @@ def test_biases_carry_their_fraction(delta: int, frac: int, step: float) -> None
 def test_tiny_updates_add_up() -> None:
     """Many steps of a hundredth of a unit move an int8 weight by one; truncation would move it by none."""
     w, frac = np.array([[5]], np.int8), np.array([[0]], np.int8)
-    scale, lr = np.array([0, 0, 0, 0], np.int32), np.array([1], F32)
+    scale, lr = np.array([0, 0, 0, 0], np.int16), np.array([1], F32)
     for _ in range(100):
         dw, coef = np.array([[1]], np.int32), np.array([2.56], F32)
         w, frac = ops.get("sgd").ref(w, frac, dw, coef, scale, lr, offset=0, inner=0)
@@ -70,7 +70,7 @@ def test_partial_update_touches_its_channels_only() -> None:
     rng = np.random.default_rng(1)
     w, index = rng.integers(-128, 128, (3, 1, 1, 6)).astype(np.int8), np.array([1, 4])
     frac, dw = np.zeros((3, 1, 1, 2), np.int8), rng.integers(-99, 99, (3, 1, 1, 2)).astype(np.int32)
-    scale, lr = np.array([4, 0, 0, 0], np.int32), np.array([0.5], F32)
+    scale, lr = np.array([4, 0, 0, 0], np.int16), np.array([0.5], F32)
     coef = np.array([1, 2, 0], F32)
     w2, _ = ops.get("sgd_partial").ref(w, frac, dw, coef, scale, lr, index, offset=3, inner=0)
     rest = [0, 2, 3, 5]

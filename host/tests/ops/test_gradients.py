@@ -58,7 +58,7 @@ def test_convolution(seed: int, depthwise: bool) -> None:
     assert (dw == dw_ref).all()
     (db,) = ops.get("conv2d_db").ref(da)
     assert (db == da.sum((0, 1), dtype=np.int64)).all()
-    scale, start = np.array([-3, 0, 0, 12], np.int32), np.array([0, 8, 0, 0], np.int32)
+    scale, start = np.array([-3, 0, 0, 12], np.int16), np.array([0, 8, 0, 0], np.int16)
     for _ in range(2):  # the second time the expected growth is right
         dx, start = ops.get(f"{name}_dx").ref(da, w, scale, start, offset=5, in_shape=x.shape[:2], **attrs)
     unit = 2.0 ** (start[0] - 2)
@@ -87,8 +87,8 @@ def test_clamp_and_scales(seed: int) -> None:
 def test_sum_of_gradients_with_far_exponents(gap: int) -> None:
     rng = np.random.default_rng(gap + 50)
     a, b = (rng.integers(-4000, 4000, (2, 3, 4)).astype(np.int16) for _ in range(2))
-    sa, sb = np.array([gap, 0, 0, 12], np.int32), np.array([0, 0, 0, 12], np.int32)
-    state = np.array([0, 0, 0, 0], np.int32)
+    sa, sb = np.array([gap, 0, 0, 12], np.int16), np.array([0, 0, 0, 12], np.int16)
+    state = np.array([0, 0, 0, 0], np.int16)
     for _ in range(2):
         q, state = ops.get("sum_dx").ref(a, b, sa, sb, state, offset_a=-2, offset_b=1)
     exact = a * 2.0 ** (gap - 2) + b * 2.0
@@ -115,13 +115,13 @@ def test_head_and_loss(classes: int) -> None:
     np.testing.assert_allclose(dx, tx.grad.numpy(), rtol=2e-5, atol=1e-7)
     np.testing.assert_allclose(w2, w - 0.5 * tw.grad.numpy(), rtol=2e-5, atol=2e-6)
     np.testing.assert_allclose(b2, b - 0.5 * tb.grad.numpy(), rtol=2e-5, atol=2e-6)
-    q, state = ops.get("quantise_dx").ref(dx, np.array([0, 3, 0, 0], np.int32))
+    q, state = ops.get("quantise_dx").ref(dx, np.array([0, 3, 0, 0], np.int16))
     assert np.abs(q * 2.0 ** state[0] - dx).max() <= 2.0 ** state[0] * 0.501
     assert 2**12 <= np.abs(q).max() <= 2**13
 
 
 def test_gradient_of_nothing_is_nothing() -> None:
-    q, state = ops.get("quantise_dx").ref(np.zeros(3, np.float32), np.array([4, 3, 0, 9], np.int32))
+    q, state = ops.get("quantise_dx").ref(np.zeros(3, np.float32), np.array([4, 3, 0, 9], np.int16))
     assert not q.any() and state.tolist() == [0, 3, 0, 0]
 
 

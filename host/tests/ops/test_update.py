@@ -12,7 +12,7 @@ from mcugrad.ir.graph import Array
 from mcugrad.ops import draws
 
 F32 = np.float32
-LR, SCALE = np.array([1], F32), np.zeros(4, np.int32)
+LR, SCALE = np.array([1], F32), np.zeros(4, np.int16)
 
 
 def mixed(h: int) -> int:

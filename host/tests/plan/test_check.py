@@ -17,9 +17,9 @@ from mcugrad.pipeline import lowered, uncalibrated
 from mcugrad.plan import cuts
 from mcugrad.plan.arena import Buffer
 from mcugrad.plan.check import check
-from mcugrad.plan.memory import Plan, plan
+from mcugrad.plan.memory import Plan, place, plan
 from mcugrad.plan.report import restrictions
-from mcugrad.plan.stream import Stream
+from mcugrad.plan.stream import Stream, stream
 from tests.networks import Net, small
 
 ENOUGH = 1 << 40
@@ -95,8 +95,9 @@ def test_every_extent_of_a_streams_maps_is_checked() -> None:
 
 
 def test_an_output_grows_and_an_operand_shrinks_row_by_row() -> None:
-    graph, placed = GRAPHS["streamed"], PLANS["streamed"]
-    one, other = placed.streams[:2]
+    graph, order = GRAPHS["streamed"], PLANS["streamed"].order
+    one, other = stream(graph, order, 0, 3), stream(graph, order, 4, 7)
+    placed = check(graph, place(graph, order, [one, other]))
     name = next(n for n in one.held if n in other.held and n not in one.windows)
     assert [(start, end) for _, start, end in one.held[name]] == _rows(one, placed, name)
     starts = [start for _, start, end in other.held[name] if start < end]

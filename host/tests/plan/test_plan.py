@@ -135,7 +135,9 @@ def test_too_large_says_by_how_much_and_what() -> None:
 def test_the_streams_of_one_front_are_worked_out_once() -> None:
     graphs = [training_graph(small(), scheme) for scheme in ("last-2", "last-3")]
     one, same = (stream(g, g.nodes, 0, 3) for g in graphs)
-    assert one is same == _Run(graphs[0], graphs[0].nodes, 0, 3, {}).stream()
+    run = _Run(graphs[0], graphs[0].nodes, 0, 3, {})
+    run.call()
+    assert one is same == run.stream()
     assert stream(graphs[0], graphs[0].nodes, 0, 3, {1: 2}) != one
     b = Builder.extend(graphs[0])
     b.nodes.append(replace(b.nodes[3], ins=(b.nodes[2].outs[0], *b.nodes[3].ins[1:]), outs=()))
