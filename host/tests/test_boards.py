@@ -36,8 +36,8 @@ def test_h743_memories_are_apart() -> None:
     ("arena", "state", "homes"),
     [
         (60, 50, ["DTCM", "DTCM"]),
-        (60, 60, ["DTCM", "AXI"]),
-        (119, 1, ["AXI", "DTCM"]),
+        (60, 66, ["DTCM", "AXI"]),
+        (125, 1, ["AXI", "DTCM"]),
         (400, 200, ["AXI", "SRAM123"]),
         (400, 110, ["AXI", "DTCM"]),
         (600, 1, ["AXI", "DTCM"]),

@@ -11,12 +11,12 @@ from mcugrad.plan import solver
 from mcugrad.plan.arena import ALIGN, Buffer, Span, changing, in_arena, live_bytes, rounded
 from mcugrad.plan.cuts import Cuts, choose
 from mcugrad.plan.front import leading
-from mcugrad.plan.order import search
+from mcugrad.plan.order import least, search
 from mcugrad.plan.pack import pack, top
 from mcugrad.plan.rows import Extent, row_bytes
 from mcugrad.plan.schedule import Order, orders
 from mcugrad.plan.stream import Stream
-from mcugrad.plan.tiles import Block, Tiles, blocks, together
+from mcugrad.plan.tiles import Block, Tiles, blocks, narrowest, together
 
 SOLVED = 2  # plans, at most
 WORD = 4
@@ -49,7 +49,8 @@ class Plan:
 
     bound: the largest sum of live bytes, below which no placement of this order can go.
     least: the same as CP-SAT proved it; the bound, in whole words, where nobody asked.
-    floor: what the nodes behind the frozen front need in every order; 0 where nobody asked.
+    floor: what the nodes behind the frozen front need in every order and, if some run by tiles, in tiles of
+    any width; 0 where nobody asked.
     words: of scratch, where a node has more than the least that the graph gives it (plan/scratch.py).
     """
 
@@ -124,7 +125,7 @@ def plan(graph: Graph, exact: bool = True, tiled: bool = True) -> Plan:
     known += [cut] if cut.tiles else []
     plans = _streamed(graph, known, choose(graph, cut.order, cut.live), front)
     best = _solved(plans) if exact and solver.available() else min(plans, key=lambda p: p.arena_bytes)
-    return replace(best, floor=0 if best.tiles else found.floor)
+    return replace(best, floor=least(graph, front, narrowest(graph)) if best.tiles else found.floor)
 
 
 def _cut(graph: Graph, whole: Plan, front: int) -> Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from mcugrad import ops
@@ -41,6 +41,12 @@ class _Link:
 
     node: int
     before: _Link | None
+
+
+def least(graph: Graph, front: int, held: Mapping[str, int]) -> int:
+    """Live bytes that are needed behind the front in every order that runs the forward nodes first: by one of
+    these, or by one node alone. held: the bytes of values that need not exist whole."""
+    return _Table(graph, 1, front, held).start()[1]
 
 
 def search(graph: Graph, enough: int, front: int = 0, states: int = STATES) -> Found:
@@ -82,10 +88,10 @@ def _search(table: _Table, enough: int, states: int) -> Found:
 class _Table:
     """What a node makes and reads, by index, for states that are bit sets."""
 
-    def __init__(self, graph: Graph, chain: int, front: int) -> None:
+    def __init__(self, graph: Graph, chain: int, front: int, held: Mapping[str, int] | None = None) -> None:
         self._graph, self.nodes, self._longest, self._front = graph, graph.nodes, chain, front
         self._index = {name: k for k, name in enumerate(n for n in graph.values if in_arena(graph, n))}
-        self._bytes = [rounded(graph.value(n).nbytes) for n in self._index]
+        self._bytes = [rounded((held or {}).get(n, graph.value(n).nbytes)) for n in self._index]
         self._ins = [self._known(dict.fromkeys(n.ins)) for n in graph.nodes]
         self._outs = [self._known(n.written) for n in graph.nodes]
         self._before = [sum(1 << j for j in needs) for needs in dependencies(graph)]

@@ -13,6 +13,7 @@ from mcugrad.errors import InternalError
 from mcugrad.ir import Graph, Node
 from mcugrad.ir.graph import Array
 from mcugrad.plan.arena import Buffer
+from mcugrad.plan.front import leading
 from mcugrad.plan.memory import Plan
 from mcugrad.plan.stream import FEED, Step, Stream
 
@@ -33,7 +34,9 @@ def recount(graph: Graph, plan: Plan) -> None:
     live = [_live(plan, moment) for moment in range(uses.moments)]
     if max(live, default=0) != plan.bound:
         raise InternalError(f"the largest live set is {max(live, default=0)} bytes, not {plan.bound}")
-    if not plan.floor <= plan.bound <= plan.least <= plan.arena_bytes:
+    front = leading(graph, plan.order)
+    behind = max(live[plan.timeline.begins[front] :] if front < len(plan.order) else [], default=0)
+    if not plan.floor <= behind <= plan.bound <= plan.least <= plan.arena_bytes:
         bounds = f"{plan.floor}, {plan.bound}, {plan.least}"
         raise InternalError(f"an arena of {plan.arena_bytes} bytes below its bounds {bounds}")
 

@@ -40,7 +40,8 @@ def proof(plan: Plan) -> str:
         f"no placement of this order can go below {plan.least:,} (gap {gap:,}, {plan.gap:.1%})",
     ]
     if plan.floor:
-        parts.append(f"no order of what follows the frozen front needs fewer than {plan.floor:,}")
+        ways = "order or tiles" if plan.tiles else "order"
+        parts.append(f"no {ways} of what follows the frozen front can go below {plan.floor:,}")
     if gap and not solver.available():
         parts.append("pip install mcugrad[compile] places it exactly: OR-tools is not there")
     return "; ".join(parts)

@@ -21,6 +21,7 @@ from mcugrad.plan.schedule import Order, dependencies
 
 WIDEST, LEAST = 64, 8  # channels of a tile; whole bytes of a mask
 SUM = 4  # bytes
+WHOLE = 1 << 60
 PROJECT, DEPTHWISE, EXPAND = "conv2d_dx", "depthwise_conv2d_dx", ("conv2d_dx", "conv2d_dx_part")
 PER_CHANNEL = {  # op -> axis, along which the tile goes, of its outs and operands by name
     "clamp_dx": {"da": 2, "dy": 2, "mask": 2, "m": 0},
@@ -107,6 +108,15 @@ def blocks(graph: Graph) -> list[Block]:
             readers.setdefault(name, []).append(node)
     found = (_Walk(graph, node, readers) for node in graph.nodes if node.op == PROJECT)
     return [walk.block for walk in found if walk.block]
+
+
+def narrowest(graph: Graph) -> dict[str, int]:
+    """The least bytes of each value that tiles need not hold whole."""
+    found: dict[str, int] = {}
+    for block in blocks(graph):
+        t = block.at(block.nodes, block.widths[-1])
+        found |= {name: min(t.held(graph, name), found.get(name, WHOLE)) for name in t.inside}
+    return found
 
 
 class _Walk:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from mcugrad import boards, hostmodel
+from mcugrad import boards, hostmodel, ops
 from mcugrad.config import Update
 from mcugrad.errors import InternalError
 from mcugrad.ir import Graph, Node
@@ -16,8 +17,11 @@ from mcugrad.passes.rematerialise import rematerialise
 from mcugrad.pipeline import Compiled, compile_model, lowered, training_graph, uncalibrated
 from mcugrad.plan.again import planned as best
 from mcugrad.plan.check import check
+from mcugrad.plan.front import leading
 from mcugrad.plan.memory import Plan, place
-from mcugrad.plan.tiles import Block, blocks, chain, together
+from mcugrad.plan.order import least
+from mcugrad.plan.schedule import dependencies
+from mcugrad.plan.tiles import Block, blocks, chain, narrowest, together
 from tests.codegen.test_equality import F746
 from tests.codegen.test_random_graphs import (
     UPDATES,
@@ -106,3 +110,29 @@ def test_a_block_goes_from_a_projection_to_an_expansion() -> None:
     for block in blocks(graph):
         assert block.nodes[0].op == "conv2d_dx" and all(n % 8 == 0 for n in block.widths)
         assert not block.sums or block.sums in {n for node in block.nodes for n in node.outs}
+
+
+def random_plan(graph: Graph, rng: np.random.Generator) -> Plan:
+    """Any order, any blocks by tiles of any width."""
+    before, forward = dependencies(graph), sum(ops.get(n.op).phase == "forward" for n in graph.nodes)
+    done = list(range(forward))
+    while len(done) < len(graph.nodes):
+        done.append(
+            int(rng.choice([i for i in range(len(before)) if i not in done and before[i] <= set(done)]))
+        )
+    order, chosen = tuple(graph.nodes[i] for i in done), list[Block]()
+    for block in (b for b in blocks(graph) if rng.random() < 0.6):
+        if moved := together(graph, order, block):
+            order, chosen = moved, [*chosen, block]
+    return place(graph, order, (), [b.at(order, int(rng.choice(b.widths))) for b in chosen])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_neither_order_nor_tiles_go_below_the_floor(seed: int) -> None:
+    graph = lowered(uncalibrated(network(seed), SCHEME, update=UPDATES[seed % 3]))
+    rng, front = np.random.default_rng(seed), leading(graph, graph.nodes)
+    floor = least(graph, front, narrowest(graph))
+    found = [check(graph, random_plan(graph, rng)) for _ in range(4)]
+    assert sum(len(p.tiles) for p in found) and 0 < floor <= min(max(p.live[front:]) for p in found)
+    with pytest.raises(InternalError):
+        check(graph, replace(found[0], floor=max(found[0].live[front:]) + 4))

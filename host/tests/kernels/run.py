@@ -104,7 +104,8 @@ class Kernels:
         expected = op.ref(*ins, **attrs)
         values = [_value(a, x.shape) for a, x in zip(op.ins, ins, strict=False)]
         work = work_of(op, ins, attrs)
-        sizes = dict.fromkeys(work.least + int(at * (work.most - work.least)) for at in self.scratch)
+        between = [work.least + int(at * (work.most - work.least)) for at in self.scratch]
+        sizes = dict.fromkeys(between + [work.tight] * (work.tight > 0))
         places = dict.fromkeys(("", op.inplace(values, attrs)))
         for place, words in product(places, sizes):
             found = self(name, *ins, drop=drop, place=place, words=words, **attrs)
