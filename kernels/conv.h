@@ -49,9 +49,9 @@ void mg_clamp_dx_s16(int16_t *da, const int16_t *dy, const uint8_t *mask, const 
 
 /* Input gradient: sum of da * w, renormalised by what dx_scale expects, which then learns from this step.
  * At most 1022 products a sum. The depthwise one expects da to have MG_GRAD_BITS bits, so that its exponent
- * does not wait for all of da. Depthwise with at most 256 pixels of da and 24 columns of dx: dx may lie over
- * da so that both end at one address, if each row of da is one that dx has needed when dx comes to it
- * (ops/conv.py); so must the variants. */
+ * does not wait for all of da. Depthwise with at most 256 pixels of da, and columns that fit in a row of
+ * work (ops/work.py): dx may lie over da so that both end at one address, if each row of da is one that dx
+ * has needed when dx comes to it (ops/conv.py); so must the variants. */
 void mg_conv2d_dx_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
                       const mg_scale *da_scale, mg_scale *dx_scale, const mg_conv_params *p);
 void mg_depthwise_conv2d_dx_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,

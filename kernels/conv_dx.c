@@ -87,16 +87,18 @@ MG_RARE void input_gradient(int16_t *dx, const int16_t *da, const int8_t *w, int
     *renorm = r;
 }
 
-/* The sum of input pixel (y, x) of one channel; da: pixels `step` apart, w: taps `pitch` apart. */
-MG_RARE int32_t gather_channel(const int16_t *da, int32_t step, const int8_t *w, int32_t pitch, int32_t y,
-                               int32_t x, const mg_conv_params *p) {
-    int32_t acc = 0;
-    for (int32_t ky = 0; ky < p->kernel_h; ky++)
-        for (int32_t kx = 0; kx < p->kernel_w; kx++) {
-            int32_t oy = mg_reader(y, ky, p->out_h, p), ox = mg_reader(x, kx, p->out_w, p);
-            if (oy >= 0 && ox >= 0)
-                acc += da[(oy * p->out_w + ox) * step] * w[(ky * p->kernel_w + kx) * pitch];
-        }
+__attribute__((noinline, optimize("Os"))) int32_t mg_depthwise_dx_sum(const int16_t *da, int32_t row,
+                                                                      int32_t step, const int8_t *w,
+                                                                      int32_t pitch, int32_t y, int32_t x,
+                                                                      const mg_conv_params *p) {
+    const int32_t stride = p->stride;
+    int32_t acc = 0, ky = (y + p->pad) % stride;
+    for (int32_t oy = (y + p->pad) / stride; ky < p->kernel_h && oy >= 0; ky += stride, oy--) {
+        int32_t kx = (x + p->pad) % stride, ox = (x + p->pad) / stride;
+        for (; oy < p->out_h && kx < p->kernel_w && ox >= 0; kx += stride, ox--)
+            if (ox < p->out_w)
+                acc += da[oy * row + ox * step] * w[(ky * p->kernel_w + kx) * pitch];
+    }
     return acc;
 }
 
@@ -111,7 +113,8 @@ MG_RARE void depthwise_gradient(int16_t *dx, int32_t *work, const int16_t *da, c
         for (int32_t i = 0; small && i < pixels; i++)
             plane[i] = da[i * p->out_c + c];
         for (int32_t i = 0; i < p->in_h * p->in_w; i++) {
-            int32_t acc = gather_channel(from, step, w + c, pitch, i / p->in_w, i % p->in_w, p);
+            int32_t acc =
+                mg_depthwise_dx_sum(from, p->out_w * step, step, w + c, pitch, i / p->in_w, i % p->in_w, p);
             dx[i * p->in_c + c] = mg_renorm_one(&r, acc);
         }
     }
@@ -129,10 +132,8 @@ void mg_conv2d_dx_tile_s16(int16_t *dx, int32_t *work, const int16_t *da, const 
 void mg_depthwise_conv2d_dx_tile_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
                                      int32_t pitch, mg_renorm *r, const mg_conv_params *p) {
     const int usual = MG_FAST && p->work && mg_usual_depthwise(p) && p->pad == p->kernel_w / 2;
-    if (usual && p->kernel_w * p->stride == 3 && p->in_w % 2 == 0 && mg_max(p->in_h, p->in_w) <= MG_DX_3X3)
-        mg_depthwise_conv2d_dx_tile_s16__3x3(dx, work, da, w, pitch, r, p);
-    else
-        (usual ? mg_depthwise_conv2d_dx_tile_s16__4 : depthwise_gradient)(dx, work, da, w, pitch, r, p);
+    const int pairs = usual && p->in_w >= 2 * p->stride && r->shift <= MG_PAIRS_SHIFT;
+    (pairs ? mg_depthwise_conv2d_dx_tile_s16__pairs : depthwise_gradient)(dx, work, da, w, pitch, r, p);
 }
 
 void mg_conv2d_dx_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,

@@ -29,18 +29,20 @@ void mg_depthwise_conv2d_dx_tile_s16(int16_t *dx, int32_t *work, const int16_t *
 void mg_clamp_dx_tile_s16(int16_t *da, const int16_t *dy, const uint8_t *mask, const int32_t *m,
                           int32_t first, int32_t pitch, const mg_clamp_params *p);
 
-/* The first for kernel 1, stride 1, pad 0, out_c % 4 == 0; the second for in_c % 4 == 0, kernel 3x3, 5x5 or
- * 7x7, stride 1 or 2, pad half the kernel. */
+/* For kernel 1, stride 1, pad 0, out_c % 4 == 0. */
 void mg_conv2d_dx_tile_s16__1x1(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w, int32_t pitch,
                                 mg_renorm *r, const mg_conv_params *p);
-void mg_depthwise_conv2d_dx_tile_s16__4(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
-                                        int32_t pitch, mg_renorm *r, const mg_conv_params *p);
 
-/* For in_c % 4 == 0, kernel 3x3, stride 1, pad 1, at most MG_DX_3X3 rows and columns, an even number of
- * columns. */
-enum { MG_DX_3X3 = 20 };
-void mg_depthwise_conv2d_dx_tile_s16__3x3(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
-                                          int32_t pitch, mg_renorm *r, const mg_conv_params *p);
+/* For in_c % 4 == 0, kernel 3x3, 5x5 or 7x7, stride 1 or 2, pad half the kernel, at least two columns of each
+ * phase, a shift of at most MG_PAIRS_SHIFT. */
+enum { MG_PAIRS_SHIFT = 10 };
+void mg_depthwise_conv2d_dx_tile_s16__pairs(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
+                                            int32_t pitch, mg_renorm *r, const mg_conv_params *p);
+
+/* The sum of input pixel (y, x) of one channel; da: pixels `step` apart, rows `row`; w: taps `pitch` apart.
+ */
+int32_t mg_depthwise_dx_sum(const int16_t *da, int32_t row, int32_t step, const int8_t *w, int32_t pitch,
+                            int32_t y, int32_t x, const mg_conv_params *p);
 
 /* Pointwise, in_c % 4 == 0, out_c % 8 == 0: what a tile of da adds to the sums of dx, [pixels][in_c].
  * work: 2 * out_c words. */

@@ -18,6 +18,7 @@ from mcugrad.ops.op import Op
 Shape = tuple[int, ...]
 Peers = tuple[float | None, ...]  # CMSIS-NN, TinyEngine, the bar
 STATE = (-9, 3, 0, 12)
+SETTLED = (-9, 10, 0, 12)  # a depthwise gradient's after some steps on such operands: nothing is clipped
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Kernel:
     """One call of one kernel: shapes of its operands, its attributes, operands that are not random.
 
     drop: results that it need not compute. unit: how many there are of what is counted instead of MACs.
+    narrow: by how many bits random int16 are shifted right, to be such as gradients are steered to.
     """
 
     label: str
@@ -35,6 +37,7 @@ class Kernel:
     drop: tuple[str, ...] = ()
     peers: Peers = ()
     unit: int = 0
+    narrow: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def record(self) -> Op:
@@ -155,8 +158,9 @@ class Depthwise:
     def dx(self, *peers: float | None) -> Kernel:
         ins: tuple[Shape, ...] = (self._ends[1], (self.kernel, self.kernel, self.c), (4,), (4,))
         attrs = self._about | {"in_shape": (self.size, self.size), "offset": -2}
-        values = {"da_scale": STATE, "dx_scale": STATE}
-        return Kernel(f"dX {self}", "depthwise_conv2d_dx", ins, attrs, values, (), peers)
+        values = {"da_scale": STATE, "dx_scale": SETTLED}
+        about = ins, attrs, values, (), peers, 0, {"da": 16 - 13}
+        return Kernel(f"dX {self}", "depthwise_conv2d_dx", *about)
 
     def dw(self, *peers: float | None) -> Kernel:
         attrs = self._about | {"zero_in": -3, "kernel": (self.kernel, self.kernel)}

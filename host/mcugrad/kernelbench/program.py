@@ -94,6 +94,11 @@ static void fill(void) {{
     }}
 }}
 
+static __attribute__((unused)) void narrow(int16_t *v, uint32_t n, int bits) {{
+    for (; n; n--, v++)
+        *v = (int16_t)(*v >> bits);
+}}
+
 {functions}
 static void start(void) {{
     *(volatile uint32_t *)0xE000ED88u |= 0xFu << 20; /* CPACR: the FPU */
@@ -114,6 +119,8 @@ def _function(i: int, k: Kernel) -> str:
         places.append("0" if v.name in k.drop else f"(void *)(memory + {at})")
         if v.name in k.values:
             writes += _writes(v, at, k.values[v.name])
+        if v.name in k.narrow:
+            writes.append(f"    narrow((int16_t *)(void *)(memory + {at}), {v.size}, {k.narrow[v.name]});\n")
         at += _room(v)
     members = ", ".join(f".{name} = {literal(value)}" for name, value in k.fields().items())
     return f"""static const mg_{k.record.params}_params p{i} = {{{members}}};

@@ -21,8 +21,11 @@ BLOCK = 4 * ROWS  # sums of a block of a weight gradient, at most
 PIXELS = 256  # that a 1x1 weight gradient sums
 LONGEST = 192  # products in a row of a window
 PLANES = 532  # words at most for rows of four channels of a depthwise map
-SIDE = 20  # rows and columns at most of a map of the 3x3 depthwise input gradient
-LAYOUT = 37  # words for what the lines of one phase of a depthwise input gradient meet
+PAIR_PITCH, PAIR_LINE = (
+    20,
+    6,
+)  # words of a row of two channels of a depthwise input gradient, of one of its lines
+PAIR_ROWS = 18  # at most
 STRIP = 40  # columns of such a map, above which it may be cut in two
 SUMMED, WIDENED = 64, 64  # pixels whose sums a 1x1 input gradient keeps; output channels at a time, at least
 
@@ -146,20 +149,30 @@ def depthwise_rows(ins: Sequence[Value], attrs: Attrs) -> int:
 
 
 def depthwise_conv2d_dx(ins: Sequence[Value], attrs: Attrs, in_place: bool) -> Work:
-    """conv_dx__3x3.c, conv_dx__depthwise.c, or a channel of da where dx may lie over it."""
-    (oh, ow, _), (h, w), (kernel, _, _) = ins[0].shape, attrs["in_shape"], ins[1].shape
+    """conv_dx__depthwise.c, or a channel of da where dx may lie over it."""
+    (oh, ow, _), (_, w), (kernel, _, _) = ins[0].shape, attrs["in_shape"], ins[1].shape
     stride, pad = attrs["stride"], attrs["pad"]
     kept = -(-oh * ow // 2) if in_place else 0
     if not _usual(ins[1], attrs) or pad != kernel // 2:
         return Work(kept, kept)
-    if kernel * stride == 3 and w % 2 == 0 and max(h, w) <= SIDE:
-        kept = max(kept, 2 * 9 + (h + 2) * (SIDE + 4))
-        return Work(kept, kept)
-    taps = [(phase + pad) // stride + pad // stride + 1 for phase in range(stride)]
-    words = sum(y * _tap_words(x, 1) for y in taps for x in taps)
-    columns = -(-w // (4 * stride)) * 4 + taps[-1] - 1
-    before = LAYOUT * stride**2 + (64 if w % (4 * stride) else 0)
-    return _either(_planes(words, (columns, columns), (taps[-1], oh), before), Work(kept, kept))
+    high = [_phase_taps(phase, kernel, stride) for phase in range(stride)]
+    whole = pair_columns(w, kernel, stride) <= PAIR_PITCH
+    unrolled = kernel == 3 and w % 2 == 0 and whole
+    taps = sum(high) * sum(x if unrolled else max(x, 3) for x in high)
+    lines = 0 if unrolled else stride**2 * (1 if whole and w % (2 * stride) == 0 else 2)
+    row, rows = PAIR_PITCH + PAIR_LINE * lines, oh + (2 // stride if unrolled else 0)
+    least = rows if in_place else min(rows, high[-1])
+    return Work(3 * taps + row * least, 3 * taps + row * max(least, min(rows, PAIR_ROWS)))
+
+
+def _phase_taps(phase: int, kernel: int, stride: int) -> int:
+    """Taps along an axis that inputs with this remainder by the stride meet."""
+    return (phase + kernel // 2) // stride + kernel // 2 // stride + 1
+
+
+def pair_columns(width: int, kernel: int, stride: int) -> int:
+    """Of da, with those beside the map, for all columns of dx at once."""
+    return -(-width // stride) + max(_phase_taps(stride - 1, kernel, stride), 3) - 1
 
 
 def _usual(w: Value, attrs: Attrs) -> bool:
