@@ -132,8 +132,8 @@ void mg_conv2d_dx_tile_s16(int16_t *dx, int32_t *work, const int16_t *da, const 
 void mg_depthwise_conv2d_dx_tile_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
                                      int32_t pitch, mg_renorm *r, const mg_conv_params *p) {
     const int usual = MG_FAST && p->work && mg_usual_depthwise(p) && p->pad == p->kernel_w / 2;
-    const int pairs = usual && p->in_w >= 2 * p->stride && r->shift <= MG_PAIRS_SHIFT;
-    (pairs ? mg_depthwise_conv2d_dx_tile_s16__pairs : depthwise_gradient)(dx, work, da, w, pitch, r, p);
+    const int pairs = usual && p->in_w >= 2 * p->stride && r->shift <= MG_LANES_SHIFT;
+    (pairs ? mg_depthwise_conv2d_dx_tile_s16__lanes : depthwise_gradient)(dx, work, da, w, pitch, r, p);
 }
 
 void mg_conv2d_dx_s16(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,

@@ -3,7 +3,7 @@
  * neighbouring outputs: for each such phase the gradient is a stride-1 convolution of da with a part of the
  * kernel, turned round. */
 #include "geometry.h"
-#include "pairs.h"
+#include "lanes.h"
 #include "tile.h"
 
 /* Columns `from` to from + n - 1 and rows first to end - 1 of dx. Of da, `words` begin at column `column` and
@@ -24,7 +24,7 @@ typedef struct {
     int32_t pitch, factor, unrolled, count, wide[2], counts[2];
     int32_t *places;
     uint32_t *taps;
-    mg_pair_line *lines;
+    mg_lane_line *lines;
     piece t;
 } plan;
 
@@ -101,10 +101,10 @@ static __attribute__((noinline)) void copy(const piece *t, const int16_t *da, in
 }
 
 /* n outputs, the first one's window beginning in row `row` of the words; taps: of its phase. */
-static mg_pair_line line_of(int32_t row, int32_t rows, int32_t high, int32_t wide, int32_t taps, int32_t n) {
+static mg_lane_line line_of(int32_t row, int32_t rows, int32_t high, int32_t wide, int32_t taps, int32_t n) {
     const int32_t first = mg_max(-row, 0), last = mg_min(rows - row, high), size = sizeof(uint32_t);
     const int32_t x = size * (row + first) * MG_PITCH;
-    return (mg_pair_line){.x = x,
+    return (mg_lane_line){.x = x,
                           .end = x + size * n,
                           .back = size * ((last - first) * MG_PITCH - 2),
                           .taps = size * (taps + first * wide),
@@ -116,10 +116,10 @@ MG_RARE void lay(plan *v) {
     const mg_conv_params *const p = v->p;
     const piece *const t = &v->t;
     const int32_t stride = p->stride, size = sizeof(int16_t), step = size * stride * p->in_c;
-    mg_pair_line *to = v->lines;
+    mg_lane_line *to = v->lines;
     for (int32_t x = 0; x < stride; x++) {
         const int32_t n = (t->n - x + stride - 1) / stride;
-        const mg_pair_line *const begin = to;
+        const mg_lane_line *const begin = to;
         for (int32_t y = 0; y < stride; y++) {
             const int32_t taps =
                 y * taps_of(0, p) * (v->wide[0] + v->wide[1]) + x * taps_of(y, p) * v->wide[0];
@@ -154,24 +154,24 @@ MG_RARE void once_more(int16_t *dx, const plan *v, int32_t c, mg_renorm *r) {
 
 /* Two channels by lines; returns what the words tell about magnitudes. */
 static uint32_t by_lines(int16_t *dx, const uint32_t *taps, const plan *v) {
-    mg_pair_run r = {.start = {MG_HALF, MG_HALF}, .dx = dx, .words = v->t.words, .all_taps = taps};
+    mg_lane_run r = {.start = {MG_HALF, MG_HALF}, .dx = dx, .words = v->t.words, .all_taps = taps};
     r.to.apart = v->p->stride * v->p->in_c * (int32_t)sizeof *dx, r.line = v->lines, r.left = v->counts[0];
-    const uint32_t bits = mg_pair_lines_of(&r, v->wide[0]);
+    const uint32_t bits = mg_lane_lines_of(&r, v->wide[0]);
     if (v->p->stride == 1)
         return bits;
     r.line += r.left, r.left = v->counts[1];
-    return bits | mg_pair_lines_of(&r, v->wide[1]);
+    return bits | mg_lane_lines_of(&r, v->wide[1]);
 }
 
-static mg_pair_lines lines_3x3(const uint32_t *x, const plan *v) {
+static mg_lane_lines lines_3x3(const uint32_t *x, const plan *v) {
     const int32_t stride = v->p->stride, n = v->t.n / stride, bytes = 4 * (stride == 2 ? n : MG_PITCH - n);
-    return (mg_pair_lines){{2 * v->p->in_c, x + n}, {bytes, v->t.end - v->t.first}};
+    return (mg_lane_lines){{2 * v->p->in_c, x + n}, {bytes, v->t.end - v->t.first}};
 }
 
 static __attribute__((noinline)) uint32_t of_3x3(int16_t *dx, const uint32_t *taps, const uint32_t *x,
-                                                 const mg_pair_lines *lines, int32_t stride) {
-    mg_pair_lines l = *lines;
-    return stride == 2 ? mg_pair_lines_3x3_2(&l, dx, x, taps) : mg_pair_lines_3x3(&l, dx, x, taps);
+                                                 const mg_lane_lines *lines, int32_t stride) {
+    mg_lane_lines l = *lines;
+    return stride == 2 ? mg_lane_lines_3x3_2(&l, dx, x, taps) : mg_lane_lines_3x3(&l, dx, x, taps);
 }
 
 /* All channels of a piece. */
@@ -180,7 +180,7 @@ static void all_of(int16_t *dx, plan *v, mg_renorm *r) {
     const int32_t channels = v->p->in_c, stride = v->p->stride, unrolled = v->unrolled;
     int16_t *const first = dx + mg_in_at(t->first, 0, v->p);
     const uint32_t *const x = t->words + (stride == 1 ? 2 * MG_PITCH : 0);
-    const mg_pair_lines l = lines_3x3(x, v);
+    const mg_lane_lines l = lines_3x3(x, v);
     uint32_t magnitude = 0;
     memset(t->words, 0, (size_t)((t->bottom - t->top) * MG_PITCH) * sizeof *t->words);
     if (!unrolled)
@@ -197,7 +197,7 @@ static void all_of(int16_t *dx, plan *v, mg_renorm *r) {
         else
             magnitude |= bits;
     }
-    r->magnitude |= mg_pair_magnitude(magnitude);
+    r->magnitude |= mg_lane_magnitude(magnitude);
 }
 
 /* Rows and columns of a piece, of which `from`, n, first and top are known, with `room` for rows. */
@@ -216,7 +216,7 @@ static void begin(piece *t, int32_t room, int32_t bottom, const mg_conv_params *
 
 /* Pieces of so many columns that their phases fit in a row; the last one begins early enough to have as many.
  */
-void mg_depthwise_conv2d_dx_tile_s16__pairs(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
+void mg_depthwise_conv2d_dx_tile_s16__lanes(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
                                             int32_t pitch, mg_renorm *r, const mg_conv_params *p) {
     const int32_t stride = p->stride;
     plan v = {.p = p, .da = da, .w = w, .pitch = pitch, .factor = 1 << (MG_DOWN - r->shift)};
@@ -230,7 +230,7 @@ void mg_depthwise_conv2d_dx_tile_s16__pairs(int16_t *dx, int32_t *work, const in
     const int32_t lines = v.unrolled ? 0 : twice * stride * stride;
     const int32_t room =
         (p->work - 3 * v.count) / (MG_PITCH + lines * (int32_t)(sizeof *v.lines / sizeof *work));
-    v.lines = (mg_pair_line *)(v.taps + 2 * v.count), v.t.words = (uint32_t *)(v.lines + room * lines);
+    v.lines = (mg_lane_line *)(v.taps + 2 * v.count), v.t.words = (uint32_t *)(v.lines + room * lines);
     for (int32_t from = 0; from < p->in_w; from += fit) {
         v.t.from = mg_min(from, (p->in_w - fit) / stride * stride);
         v.t.n = mg_min(p->in_w - v.t.from, fit + stride - 1);

@@ -9,13 +9,13 @@
 enum { MG_RUN = 4 };
 
 /* A word of taps is (tap k, tap k + 1). A row of them: stride 1, k = 0, 1, 2 ... taps - 2, as odd outputs
- * begin in the middle of a word; stride 2, k = 0, 2, 4 ... taps - 3, taps - 2; of a single tap, (tap, 0). */
+ * begin in the middle of a word; stride 2, k = 0, 2, 4 ... taps - 3, taps - 2. */
 static inline int32_t mg_tap_words(int32_t taps, int32_t stride) {
-    return stride == 2 ? (taps + 1) / 2 : taps == 1 ? 1 : taps - 1;
+    return stride == 2 ? (taps + 1) / 2 : taps - 1;
 }
 
-/* What becomes of sums: int8 that are clamped, the same and which ones were not, renormalised int16. */
-typedef enum { MG_TO_S8, MG_TO_S8_AND_BITS, MG_TO_S16 } mg_kind;
+/* What becomes of sums: int8 that are clamped, or the same and which ones were not. */
+typedef enum { MG_TO_S8, MG_TO_S8_AND_BITS } mg_kind;
 
 /* Some lines of neighbouring outputs of one channel, four at a time. */
 typedef struct {
@@ -23,7 +23,7 @@ typedef struct {
         int32_t bias, again;
     } start; /* of the sums */
     struct {
-        int32_t zero, mult; /* zero: of int16, all magnitudes ORed together */
+        int32_t zero, mult;
     } scale;
     struct {
         int8_t *first;
@@ -51,19 +51,9 @@ typedef struct {
 
 /* A row of taps by a row of pixels, for outputs a, b, c, d: words p, q of pixels, k, l, m, n of taps. */
 /* clang-format off */
-#define MG_ROW_1_1() MG_LDR(k, "[%[w]], #4") MG_LDRD(p, q, "[%[x]]") MG_MLA(bb, a, p, k)                     \
-    MG_MLA(tb, b, p, k) MG_MLA(bb, c, q, k) MG_MLA(tb, d, q, k)
-#define MG_ROW_2_1() MG_LDR(k, "[%[w]], #4") MG_LDRD(p, q, "[%[x]]") MG_MLA(d, a, p, k)                      \
-    MG_MLA(tb, b, p, k) MG_MLA(bt, b, q, k) MG_LDR(p, "[%[x], #8]") MG_MLA(d, c, q, k)                       \
-    MG_MLA(tb, d, q, k) MG_MLA(bt, d, p, k)
 #define MG_ROW_3_1(taps, first, third) MG_LDRD(k, l, taps) MG_LDRD(p, q, first) MG_MLA(d, a, p, k)           \
     MG_MLA(tb, b, p, k) MG_LDR(p, third) MG_MLA(bt, a, q, l) MG_MLA(d, b, q, l)                       \
     MG_MLA(d, c, q, k) MG_MLA(tb, d, q, k) MG_MLA(bt, c, p, l) MG_MLA(d, d, p, l)
-#define MG_ROW_3_1_NEXT() MG_ROW_3_1("[%[w]], #8", "[%[x]]", "[%[x], #8]")
-#define MG_ROW_4_1() MG_LDRD(k, l, "[%[w]], #12") MG_LDRD(p, q, "[%[x]]") MG_LDR(m, "[%[w], #-4]")           \
-    MG_MLA(d, a, p, k) MG_MLA(tb, b, p, k) MG_MLA(d, a, q, m) MG_MLA(d, b, q, l) MG_MLA(d, c, q, k)          \
-    MG_MLA(tb, d, q, k) MG_LDRD(p, q, "[%[x], #8]") MG_MLA(bt, b, p, m) MG_MLA(d, c, p, m)                   \
-    MG_MLA(d, d, p, l) MG_MLA(bt, d, q, m)
 #define MG_ROW_5_1() MG_LDRD(k, l, "[%[w]], #16") MG_LDRD(p, q, "[%[x]]") MG_LDRD(m, n, "[%[w], #-8]")       \
     MG_MLA(d, a, p, k) MG_MLA(tb, b, p, k) MG_MLA(d, a, q, m) MG_MLA(d, b, q, l) MG_MLA(d, c, q, k)          \
     MG_MLA(tb, d, q, k) MG_LDRD(p, q, "[%[x], #8]") MG_MLA(bt, a, p, n) MG_MLA(d, b, p, n)                   \
@@ -123,12 +113,6 @@ typedef struct {
     "lsr %[l], %[l], #1 \n\t" MG_PUT_ONE(a, 0x8, "[%[m]]") MG_PUT_ONE(b, 0x800, "[%[m], %[n]]") MG_TWICE     \
     MG_PUT_ONE(c, 0x80000, "[%[m]]") MG_PUT_ONE(d, 0x8000000, "[%[m], %[n]]") MG_TWICE                       \
         "str %[l], [%[p]], #4 \n\t str %[p], %[bits] \n\t"
-#define MG_RENORM(s) "smmulr %[" #s "], %[" #s "], %[k] \n\t"
-#define MG_MAGNITUDE(s) "eor %[p], %[" #s "], %[" #s "], asr #31 \n\t orr %[l], %[l], %[p] \n\t"
-#define MG_CLIP(s) "ssat %[" #s "], #15, %[" #s "] \n\t"
-#define MG_PUT_S16                                                                                           \
-    MG_LDRD(l, k, "%[scale]")                                                                                \
-    MG_EACH(MG_RENORM) MG_EACH(MG_MAGNITUDE) MG_EACH(MG_CLIP) "str %[l], %[scale] \n\t" MG_STORE("strh")
 
 /* To the next line; `runs`: of a line. */
 #define MG_NEXT_LINE(runs)                                                                                   \
@@ -176,33 +160,24 @@ typedef struct {
 #define MG_RUNS_OF(runs, window)                                                                             \
     if (kind == MG_TO_S8)                                                                                    \
         runs(window, MG_PUT_S8);                                                                             \
-    else if (kind == MG_TO_S8_AND_BITS)                                                                      \
-        runs(window, MG_PUT_S8_AND_BITS);                                                                    \
     else                                                                                                     \
-        runs(window, MG_PUT_S16)
+        runs(window, MG_PUT_S8_AND_BITS)
 
 #else
 
 MG_INLINE int32_t mg_tap(const uint32_t *w, int k, const int taps, const int stride) {
-    if (taps > 1 && k == taps - 1)
+    if (k == taps - 1)
         return mg_top(w[mg_tap_words(taps, stride) - 1]);
     return stride == 1 ? mg_bottom(w[k]) : k % 2 ? mg_top(w[k / 2]) : mg_bottom(w[k / 2]);
 }
 
 /* Output i of four. */
 static inline void mg_put(mg_run *r, int i, int32_t sum, const mg_kind kind) {
-    if (kind == MG_TO_S16) {
-        mg_renorm renorm = {.mult = r->scale.mult, .magnitude = (uint32_t)r->scale.zero};
-        const int16_t q = mg_renorm_one(&renorm, sum);
-        memcpy(r->to.first, &q, sizeof q);
-        r->scale.zero = (int32_t)renorm.magnitude;
-    } else {
-        const int32_t t = mg_smmlar(sum, r->scale.mult, r->scale.zero), q = mg_ssat8(t);
-        *r->to.first = (int8_t)q;
-        if (kind == MG_TO_S8_AND_BITS)
-            *r->bits = (i ? *r->bits : *r->bits >> 1) | (t == q ? UINT32_C(8) << 8 * i : 0);
-        r->bits += kind == MG_TO_S8_AND_BITS && i == MG_RUN - 1;
-    }
+    const int32_t t = mg_smmlar(sum, r->scale.mult, r->scale.zero), q = mg_ssat8(t);
+    *r->to.first = (int8_t)q;
+    if (kind == MG_TO_S8_AND_BITS)
+        *r->bits = (i ? *r->bits : *r->bits >> 1) | (t == q ? UINT32_C(8) << 8 * i : 0);
+    r->bits += kind == MG_TO_S8_AND_BITS && i == MG_RUN - 1;
     r->to.first += r->to.apart;
 }
 
@@ -223,7 +198,7 @@ typedef struct {
     const int32_t *bias, *mult; /* of the next one */
 } mg_turn;
 
-/* All runs of some lines; w: all taps. Knows 3, 5 and 7 taps a row, at stride 1 also 1, 2 and 4. */
+/* All runs of some lines; w: all taps. Knows 5 and 7 taps a row, the twin any number. */
 MG_INLINE void mg_runs(mg_run *r, const int16_t *x, const mg_line *line, const uint32_t *w, int32_t pitch,
                        const int taps, const int stride, const mg_kind kind) {
     x = (const int16_t *)((const int8_t *)x + line->x);
@@ -236,14 +211,6 @@ MG_INLINE void mg_runs(mg_run *r, const int16_t *x, const mg_line *line, const u
         MG_RUNS_OF(MG_RUNS, MG_WINDOW(MG_ROW_5_2));
     } else if (stride == 2) {
         MG_RUNS_OF(MG_RUNS, MG_WINDOW(MG_ROW_7_2));
-    } else if (taps == 1) {
-        MG_RUNS_OF(MG_RUNS, MG_WINDOW(MG_ROW_1_1));
-    } else if (taps == 2) {
-        MG_RUNS_OF(MG_RUNS, MG_WINDOW(MG_ROW_2_1));
-    } else if (taps == 3) {
-        MG_RUNS_OF(MG_RUNS, MG_WINDOW(MG_ROW_3_1_NEXT));
-    } else if (taps == 4) {
-        MG_RUNS_OF(MG_RUNS, MG_WINDOW(MG_ROW_4_1));
     } else if (taps == 5) {
         MG_RUNS_OF(MG_RUNS, MG_WINDOW(MG_ROW_5_1));
     } else {

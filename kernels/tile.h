@@ -34,9 +34,9 @@ void mg_conv2d_dx_tile_s16__1x1(int16_t *dx, int32_t *work, const int16_t *da, c
                                 mg_renorm *r, const mg_conv_params *p);
 
 /* For in_c % 4 == 0, kernel 3x3, 5x5 or 7x7, stride 1 or 2, pad half the kernel, at least two columns of each
- * phase, a shift of at most MG_PAIRS_SHIFT. */
-enum { MG_PAIRS_SHIFT = 10 };
-void mg_depthwise_conv2d_dx_tile_s16__pairs(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
+ * phase, a shift of at most MG_LANES_SHIFT. */
+enum { MG_LANES_SHIFT = 10 };
+void mg_depthwise_conv2d_dx_tile_s16__lanes(int16_t *dx, int32_t *work, const int16_t *da, const int8_t *w,
                                             int32_t pitch, mg_renorm *r, const mg_conv_params *p);
 
 /* The sum of input pixel (y, x) of one channel; da: pixels `step` apart, rows `row`; w: taps `pitch` apart.

@@ -142,7 +142,7 @@ def _gradient(depthwise: bool, g: Gradients, node: Node) -> None:
         _input_gradient(node.op, g, node, da_value)
 
 
-PLANE, WIDEST = 256, work.PAIR_PITCH  # pixels of da, columns with those beside them: what is taken in place
+PLANE, WIDEST = 256, work.LANE_PITCH  # pixels of da, columns with those beside them: what is taken in place
 KEPT, COLUMNS = 1024, 16  # the same: pixels of x, columns of y
 
 
@@ -159,7 +159,7 @@ def _depthwise_dx_place(ins: Sequence[Value], attrs: Attrs) -> Place:
     behind = h * w - oh * ow
     read = (min((y + attrs["pad"]) // attrs["stride"] + 1, oh) * ow for y in range(h))
     in_time = all((y + 1) * w - behind <= pixels for y, pixels in enumerate(read))
-    wide = work.pair_columns(w, ins[1].shape[1], attrs["stride"])
+    wide = work.lane_columns(w, ins[1].shape[1], attrs["stride"])
     return "end" if in_time and behind >= 0 and oh * ow <= PLANE and wide <= WIDEST else ""
 
 

@@ -21,11 +21,11 @@ BLOCK = 4 * ROWS  # sums of a block of a weight gradient, at most
 PIXELS = 256  # that a 1x1 weight gradient sums
 LONGEST = 192  # products in a row of a window
 PLANES = 532  # words at most for rows of four channels of a depthwise map
-PAIR_PITCH, PAIR_LINE = (
+LANE_PITCH, LANE_LINE = (
     20,
     6,
 )  # words of a row of two channels of a depthwise input gradient, of one of its lines
-PAIR_ROWS = 18  # at most
+LANE_ROWS = 18  # at most
 STRIP = 40  # columns of such a map, above which it may be cut in two
 SUMMED, WIDENED = 64, 64  # pixels whose sums a 1x1 input gradient keeps; output channels at a time, at least
 
@@ -156,13 +156,13 @@ def depthwise_conv2d_dx(ins: Sequence[Value], attrs: Attrs, in_place: bool) -> W
     if not _usual(ins[1], attrs) or pad != kernel // 2:
         return Work(kept, kept)
     high = [_phase_taps(phase, kernel, stride) for phase in range(stride)]
-    whole = pair_columns(w, kernel, stride) <= PAIR_PITCH
+    whole = lane_columns(w, kernel, stride) <= LANE_PITCH
     unrolled = kernel == 3 and w % 2 == 0 and whole
     taps = sum(high) * sum(x if unrolled else max(x, 3) for x in high)
     lines = 0 if unrolled else stride**2 * (1 if whole and w % (2 * stride) == 0 else 2)
-    row, rows = PAIR_PITCH + PAIR_LINE * lines, oh + (2 // stride if unrolled else 0)
+    row, rows = LANE_PITCH + LANE_LINE * lines, oh + (2 // stride if unrolled else 0)
     least = rows if in_place else min(rows, high[-1])
-    return Work(3 * taps + row * least, 3 * taps + row * max(least, min(rows, PAIR_ROWS)))
+    return Work(3 * taps + row * least, 3 * taps + row * max(least, min(rows, LANE_ROWS)))
 
 
 def _phase_taps(phase: int, kernel: int, stride: int) -> int:
@@ -170,7 +170,7 @@ def _phase_taps(phase: int, kernel: int, stride: int) -> int:
     return (phase + kernel // 2) // stride + kernel // 2 // stride + 1
 
 
-def pair_columns(width: int, kernel: int, stride: int) -> int:
+def lane_columns(width: int, kernel: int, stride: int) -> int:
     """Of da, with those beside the map, for all columns of dx at once."""
     return -(-width // stride) + max(_phase_taps(stride - 1, kernel, stride), 3) - 1
 

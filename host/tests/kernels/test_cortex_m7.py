@@ -95,13 +95,8 @@ def convolutions(
         np.array([-20, int(arrays.RNG.integers(2, 9)), 2, 3], np.int16),
     )
     program.case(f"{label} dx", f"{op}_dx", da, weights, *states, in_shape=(h, w), offset=-2, **geometry)
-    for growth in (
-        7,
-        9,
-        10,
-        11,
-    ):  # sums that are clipped, seldom or not at all; a shift too far for the variant
-        few, state = (da // 8).astype(np.int16), np.array([-20, growth, 2, 3], np.int32)
+    for growth in (7, 9, 10, 11):  # sums are clipped, seldom, or not at all; a shift too far for the variant
+        few, state = (da // 8).astype(np.int16), np.array([-20, growth, 2, 3], np.int16)
         about = geometry | {"in_shape": (h, w), "offset": -2}
         program.case(f"{label} dx {growth}", f"{op}_dx", few, weights, states[0], state, **about)
     program.case(f"{label} dw", f"{op}_dw", da, x, zero_in=-128, kernel=(kernel, kernel), **geometry)
