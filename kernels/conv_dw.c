@@ -89,7 +89,7 @@ static void blocks(const mg_dw_sink *sink, int32_t *work, const int16_t *da, con
             for (int32_t from = 0; from < p->in_c; from += BLOCK) {
                 const int32_t n = mg_min(BLOCK, p->in_c - from);
                 tap_gradient(work, da + c, 0, x + from, n, tap / p->kernel_w, tap % p->kernel_w, p);
-                sink->take(sink, work, (mg_dw_block){c, 1, tap * p->in_c + from, n});
+                sink->take(sink, work, (mg_dw_block){c, 1, tap * p->in_c + from, n, 1, 0});
             }
 }
 
@@ -98,8 +98,9 @@ static void blocks(const mg_dw_sink *sink, int32_t *work, const int16_t *da, con
 static void __attribute__((noinline))
 whole(const mg_dw_sink *sink, const int16_t *da, const int8_t *x, const mg_conv_params *p) {
     int32_t dw[1 << 18];
+    const int32_t taps = p->kernel_h * p->kernel_w * p->in_c;
     mg_conv2d_dw_s32__wide(dw, da, x, p);
-    sink->take(sink, dw, (mg_dw_block){0, p->out_c, 0, p->kernel_h * p->kernel_w * p->in_c});
+    sink->take(sink, dw, (mg_dw_block){0, p->out_c, 0, taps, 1, taps});
 }
 #endif
 

@@ -5,10 +5,10 @@
 #include "quad.h"
 
 /* A quad of output channels and n input channels' rows after it, all of `padded` pixels; behind them the
- * sums, 4 words a row, as many once more for a block of them. */
+ * sums, four a row. */
 typedef struct {
     uint32_t *quad, *rows;
-    int32_t *sums;
+    int32_t (*sums)[4];
     const mg_conv_params *p;
     int32_t pixels, padded, most, n;
 } plan;
@@ -43,27 +43,18 @@ static void transpose(plan *t, const int16_t *da, int32_t channels) {
         }
 }
 
-/* dw[k * step + j] of output channels da on and all rows. */
-static void four(int32_t *dw, int32_t step, const int16_t *da, int32_t channels, plan *t) {
-    int32_t(*const sums)[4] = (int32_t(*)[4])t->sums;
+/* t->sums[j][k] of `channels` output channels from da on and all rows. */
+static void four(plan *t, const int16_t *da, int32_t channels) {
     transpose(t, da, channels);
-    memset(sums, 0, (size_t)t->n * sizeof *sums);
-    mg_quads_s16(*sums, (const int16_t *)t->rows, t->quad, (mg_rows_of){t->padded, t->n, t->padded, 4});
-    if (channels == 4)
-        for (int32_t j = 0; j < t->n; j++, dw++)
-            dw[0] = sums[j][0], dw[step] = sums[j][1], dw[2 * step] = sums[j][2], dw[3 * step] = sums[j][3];
-    else
-        for (int32_t k = 0; k < channels; k++, dw += step)
-            for (int32_t j = 0; j < t->n; j++)
-                dw[j] = sums[j][k];
+    memset(t->sums, 0, (size_t)t->n * sizeof *t->sums);
+    mg_quads_s16(*t->sums, (const int16_t *)t->rows, t->quad, (mg_rows_of){t->padded, t->n, t->padded, 4});
 }
 
-/* sums: words of them a row. */
-static void start(plan *t, int32_t *work, int32_t sums, const mg_conv_params *p) {
+static void start(plan *t, int32_t *work, const mg_conv_params *p) {
     t->p = p, t->pixels = p->in_h * p->in_w, t->padded = (t->pixels + 3) & ~3;
     t->quad = (uint32_t *)work, t->rows = t->quad + 2 * t->padded;
-    t->most = (p->work - 2 * t->padded) / (t->padded / 2 + sums);
-    t->sums = (int32_t *)t->rows + t->most * t->padded / 2;
+    t->most = (p->work - 2 * t->padded) / (t->padded / 2 + 4);
+    t->sums = (int32_t(*)[4])(t->rows + t->most * t->padded / 2);
 }
 
 /* Input channels from `at` on. */
@@ -75,25 +66,29 @@ static void next(plan *t, const int8_t *x, int32_t at) {
 void mg_conv2d_dw_s32__1x1(int32_t *dw, int32_t *work, const int16_t *da, const int8_t *x,
                            const mg_conv_params *p) {
     plan t;
-    start(&t, work, 4, p);
+    start(&t, work, p);
     for (int32_t at = 0; at < p->in_c; at += t.n) {
         next(&t, x, at);
-        for (int32_t c = 0; c < p->out_c; c += 4)
-            four(dw + c * p->in_c + at, p->in_c, da + c, mg_min(4, p->out_c - c), &t);
+        for (int32_t c = 0; c < p->out_c; c += 4) {
+            const int32_t channels = mg_min(4, p->out_c - c);
+            four(&t, da + c, channels);
+            for (int32_t k = 0; k < channels; k++)
+                for (int32_t j = 0; j < t.n; j++)
+                    dw[(c + k) * p->in_c + at + j] = t.sums[j][k];
+        }
     }
 }
 
 void mg_conv2d_dw_blocks__1x1(const mg_dw_sink *sink, int32_t *work, const int16_t *da, const int8_t *x,
                               const mg_conv_params *p) {
     plan t;
-    start(&t, work, 8, p);
-    int32_t *const dw = t.sums + 4 * t.most;
+    start(&t, work, p);
     for (int32_t at = 0; at < p->in_c; at += t.n) {
         next(&t, x, at);
         for (int32_t c = 0; c < p->out_c; c += 4) {
-            const mg_dw_block b = {c, mg_min(4, p->out_c - c), at, t.n};
-            four(dw, t.n, da + c, b.channels, &t);
-            sink->take(sink, dw, b);
+            const mg_dw_block b = {c, mg_min(4, p->out_c - c), at, t.n, 4, 1};
+            four(&t, da + c, b.channels);
+            sink->take(sink, *t.sums, b);
         }
     }
 }

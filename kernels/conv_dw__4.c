@@ -138,7 +138,8 @@ void mg_conv2d_dw_blocks__4(const mg_dw_sink *sink, int32_t *work, const int16_t
     const int32_t taps = p->kernel_h * p->kernel_w * p->in_c;
     for (int32_t c = 0; c < p->out_c; c += CHANNELS)
         for (int32_t at = 0; at < taps; at += POSITIONS) {
-            const mg_dw_block b = {c, mg_min(CHANNELS, p->out_c - c), at, mg_min(POSITIONS, taps - at)};
+            const int32_t n = mg_min(POSITIONS, taps - at);
+            const mg_dw_block b = {c, mg_min(CHANNELS, p->out_c - c), at, n, 1, n};
             for (int32_t i = 0; i < b.n; i++)
                 position(work + i, b.n, da + c, x, at + i, b.channels, p);
             sink->take(sink, work, b);

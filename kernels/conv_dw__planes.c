@@ -30,29 +30,27 @@ static void transpose(uint32_t *quads, int32_t *start, const int16_t *da, const 
         start[k] = -p->zero_in * sums[k];
 }
 
-/* dw[k * n + j] of n input channels, whose rows are at x. */
-static void products(int32_t *dw, int32_t (*sums)[4], const uint32_t *quads, const int32_t *start,
-                     const int8_t *x, int32_t n, int32_t pixels) {
+/* sums[j][k] of n input channels, whose rows are at x. */
+static void products(int32_t (*sums)[4], const uint32_t *quads, const int32_t *start, const int8_t *x,
+                     int32_t n, int32_t pixels) {
     for (int32_t j = 0; j < n; j++)
         for (int k = 0; k < 4; k++)
             sums[j][k] = start[k];
     mg_quads_s8(*sums, x, quads, (mg_rows_of){pixels, n, pixels, 4});
-    for (int32_t j = 0; j < n; j++, dw++)
-        dw[0] = sums[j][0], dw[n] = sums[j][1], dw[2 * n] = sums[j][2], dw[3 * n] = sums[j][3];
 }
 
 void mg_conv2d_dw_blocks__planes(const mg_dw_sink *sink, int32_t *work, const int16_t *da, const int8_t *x,
                                  const mg_conv_params *p) {
-    const int32_t pixels = p->in_h * p->in_w, most = (p->work - 2 * pixels) / 8;
+    const int32_t pixels = p->in_h * p->in_w, most = (p->work - 2 * pixels) / 4;
     uint32_t *const quads = (uint32_t *)work;
-    int32_t(*const sums)[4] = (int32_t(*)[4])(work + 2 * pixels), *const dw = *sums + 4 * most;
+    int32_t(*const sums)[4] = (int32_t(*)[4])(work + 2 * pixels);
     for (int32_t c = 0; c < p->out_c; c += 4) {
         int32_t start[4];
         transpose(quads, start, da + c, p);
         for (int32_t at = 0, n; at < p->in_c; at += n) {
             n = mg_min(most, p->in_c - at);
-            products(dw, sums, quads, start, x + at * pixels, n, pixels);
-            sink->take(sink, dw, (mg_dw_block){c, 4, at, n});
+            products(sums, quads, start, x + at * pixels, n, pixels);
+            sink->take(sink, *sums, (mg_dw_block){c, 4, at, n, 4, 1});
         }
     }
 }

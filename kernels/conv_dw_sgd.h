@@ -37,9 +37,10 @@ void mg_conv2d_dw_sgd_dynamic_s8(int32_t *work, int8_t *w, int8_t *frac, const i
                                  const mg_scale *da_scale, const float *lr, const int8_t *x,
                                  const int32_t *active, const mg_conv_sgd_params *p);
 
-/* Gradients of output channels `channel` on, of each the weights `at` on: dw[channels][n], dense. */
+/* Gradients of output channels `channel` on, of each the weights `at` on, n of them: of a channel they lie
+ * `step` from each other, from a channel to the next it is `apart`. */
 typedef struct {
-    int32_t channel, channels, at, n;
+    int32_t channel, channels, at, n, step, apart;
 } mg_dw_block;
 
 /* Who takes blocks; embedded in what its `take` knows besides. */

@@ -67,22 +67,16 @@ typedef struct {
     int32_t n;
 } moving;
 
-/* m by value, as a store through an int8_t pointer might change what lies behind another. */
-MG_INLINE void move(const moving m, const int32_t *dw, mg_dw_block b, const int32_t n) {
-    for (int32_t c = b.channel; c < b.channel + b.channels; c++, dw += n) {
-        const int32_t channel = m.channels ? m.channels[c] : c;
+/* What the sink says by value, as a store through an int8_t pointer might change what lies behind another. */
+static void take(const mg_dw_sink *sink, const int32_t *dw, mg_dw_block b) {
+    const moving m = *(const moving *)sink;
+    for (int32_t c = b.channel; c < b.channel + b.channels; c++, dw += b.apart) {
+        const int32_t channel = m.channels ? m.channels[c] : c, *d = dw;
         int8_t *w = m.w + channel * m.n + b.at, *frac = m.frac + channel * m.n + b.at;
         const float f = mg_factor(m.rate, m.coef[channel]);
-        for (int32_t i = 0; i < n; i++)
-            mg_move8(w + i, frac + i, dw[i], f);
+        for (int32_t i = 0; i < b.n; i++, d += b.step)
+            mg_move8(w + i, frac + i, *d, f);
     }
-}
-
-static void take(const mg_dw_sink *sink, const int32_t *dw, mg_dw_block b) {
-    if (b.n == 4)
-        move(*(const moving *)sink, dw, b, 4);
-    else
-        move(*(const moving *)sink, dw, b, b.n);
 }
 
 void mg_conv2d_dw_sgd_s8(int32_t *work, int8_t *w, int8_t *frac, const int16_t *da, const float *coef,

@@ -75,11 +75,11 @@ typedef struct {
 
 static void take(const mg_dw_sink *sink, const int32_t *dw, mg_dw_block b) {
     const moving m = *(const moving *)sink;
-    for (int32_t c = b.channel; c < b.channel + b.channels; c++, dw += b.n) {
+    for (int32_t c = b.channel; c < b.channel + b.channels; c++, dw += b.apart) {
         const int32_t at = c * m.n + b.at;
         const float f = mg_factor(m.rate, m.coef[c]);
         for (int32_t i = 0; i < b.n; i++)
-            move8(m.w + at + i, m.frac + at + i, (float)dw[i] * f);
+            move8(m.w + at + i, m.frac + at + i, (float)dw[i * b.step] * f);
     }
 }
 

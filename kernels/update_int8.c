@@ -93,12 +93,12 @@ typedef struct {
 
 static void take(const mg_dw_sink *sink, const int32_t *dw, mg_dw_block b) {
     const moving m = *(const moving *)sink;
-    for (int32_t c = b.channel; c < b.channel + b.channels; c++) {
+    for (int32_t c = b.channel; c < b.channel + b.channels; c++, dw += b.apart) {
         const float f = mg_factor(m.rate, m.coef[c]) * 256.0f;
-        const int32_t from = c * m.n + b.at;
-        for (int32_t at = from; at < from + b.n; at++) {
+        const int32_t from = c * m.n + b.at, *d = dw;
+        for (int32_t at = from; at < from + b.n; at++, d += b.step) {
             const uint32_t drawn = mix(m.seed ^ (uint32_t)(m.first + at) * INDEX);
-            m.w[at] = (int8_t)mg_ssat8(m.w[at] + whole((float)*dw++ * f, drawn, 16));
+            m.w[at] = (int8_t)mg_ssat8(m.w[at] + whole((float)*d * f, drawn, 16));
         }
     }
 }

@@ -102,26 +102,26 @@ def conv2d_dx(ins: Sequence[Value], attrs: Attrs) -> Work:
     return Work(some, sums + every) if ci % 4 else Work(min(every, some), every)
 
 
-def conv2d_dw(da: Value, x: Value, attrs: Attrs, sums: int = 4) -> Work:
+def conv2d_dw(da: Value, x: Value, attrs: Attrs) -> Work:
     """conv_dw__1x1.c; any number of output channels, as they may be chosen at run time."""
     (h, w, ci), kernel = x.shape, attrs["kernel"]
     if not pointwise(kernel, attrs) or h * w > PIXELS or da.shape[2] < 2:
         return NONE
     padded = -(-h * w // 4) * 4
-    quad, row = 2 * padded, padded // 2 + sums
+    quad, row = 2 * padded, padded // 2 + 4
     rounds = -(-ci // min(ROWS, 2 * ROW_WORDS // padded - 4))
     most = -(-ci // rounds)
     return Work(quad + min(most, FEW) * row, quad + most * row)
 
 
 def conv2d_dw_sgd(ins: Sequence[Value], attrs: Attrs) -> Work:
-    """The same with a block of sums behind it, or just that; by planes, see conv_dw__planes.c."""
+    """The same, or a block of sums; by planes, see conv_dw__planes.c."""
     w, _, da, _, _, _, x = ins[:7]
     if attrs.get("planes"):
         quad, ci = 2 * x.shape[1] * x.shape[2], x.shape[0]
-        return Work(quad + 8 * min(ci, FEW), quad + 8 * min(ci, ROWS))
+        return Work(quad + 4 * min(ci, FEW), quad + 4 * min(ci, ROWS))
     block = min(BLOCK, w.size)
-    return _either(Work(block, block), conv2d_dw(da, x, attrs, sums=8))
+    return _either(Work(block, block), conv2d_dw(da, x, attrs))
 
 
 def depthwise_conv2d(ins: Sequence[Value], attrs: Attrs, in_place: bool) -> Work:
