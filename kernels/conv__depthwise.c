@@ -115,24 +115,24 @@ static void put_halves(uint8_t *mask, int32_t i, const uint32_t *bits, int32_t r
         }
 }
 
-typedef int8_t part[MG_LINES][MG_RUN]; /* of one channel */
+typedef int8_t part[MG_LINES][MG_RUN][MG_CHANNELS];
 
 /* Some lines, n columns (a multiple of four, or less) from column `from` of the planes on. i: index of the
  * first element. */
 static void block(int8_t *y, uint8_t *mask, int32_t i, mg_lines *s, int32_t n, const mg_conv_params *p) {
     uint32_t bits[MAX_STRIPS];
-    part *const some = s->some;
     const int32_t c = p->out_c, few = n < MG_RUN;
     s->runs = few ? 1 : n / MG_RUN, s->beyond = few ? 0 : (p->out_w - n) * c;
-    s->to = few ? some[0][0] : y + i, s->apart = few ? 1 : c, s->step = few ? sizeof *some : 1;
+    s->to = few ? s->some : y + i, s->apart = few ? MG_CHANNELS : c, s->step = 1;
     s->bits = mask ? bits : 0;
     for (int32_t j = 0; mask && j < s->layout->count * s->runs; j++)
         bits[j] = 0;
     RUNS[(p->kernel_w - 3) / 2][p->stride - 1](s);
-    for (int32_t j = 0; few && j < s->layout->count * n; j++)
+    int8_t(*const some)[MG_RUN][MG_CHANNELS] = *(part *)s->some;
+    for (int32_t j = 0; few && j < s->layout->count; j++)
 #pragma GCC unroll 1
-        for (int k = 0; k < MG_CHANNELS; k++)
-            y[i + (j / n * p->out_w + j % n) * c + k] = some[k][j / n][j % n];
+        for (int32_t k = 0; k < n; k++)
+            mg_store32(y + i + (j * p->out_w + k) * c, mg_load32(some[j][k]));
     if (mask && c % 8 == 0)
         put_halves(mask, i, bits, s->layout->count, n, p);
     else if (mask)
@@ -143,23 +143,28 @@ static void block(int8_t *y, uint8_t *mask, int32_t i, mg_lines *s, int32_t n, c
 static void group(int8_t *y, uint8_t *mask, const int8_t *x, mg_planes *v, mg_lines *s, mg_layout *l,
                   int32_t i, int32_t n, const mg_conv_params *p) {
     const int32_t whole = n & ~(MG_RUN - 1), strips = (n + MG_RUN - 1) / MG_RUN;
-    const int32_t most = mask ? mg_min(MG_LINES, MAX_STRIPS / strips) : MG_LINES;
+    const int32_t most = mask ? mg_min(MG_LINES, MAX_STRIPS / strips) : MG_LINES, three = p->kernel_h == 3;
     const int32_t row = mg_tap_words(p->kernel_w, p->stride) * (int32_t)sizeof *s->taps;
+    /* The last columns: some of those before once more, if they begin with a word. */
+    const int32_t again = whole && (n - MG_RUN) * p->stride % 2 == 0, rest = again ? n - MG_RUN : whole;
     v->base = v->next = v->top;
     for (int32_t first = 0, end; first < p->out_h; first = end) {
         const int32_t at = first * p->stride - p->pad_top;
         mg_planes_from(v, at);
         fill(v, x, mg_min(v->base + v->capacity, v->bottom), p);
         end = v->next == v->bottom ? p->out_h : (v->next + p->pad_top - p->kernel_h) / p->stride + 1;
-        end = mg_min(end, first + most);
-        if (l->count != end - first || l->from != at - v->base || (p->kernel_h > 3 && l->count != p->out_h))
-            mg_lay(l, v, end - first, at, p->stride, p->kernel_h, row, p->stride);
-        s->x = v->rows;
+        if (end - first > most)
+            end = v->next == v->bottom && end - first <= 2 * most ? (first + end + 1) / 2 : first + most;
+        const int32_t from = three ? v->base : at;
+        if (l->count != end - first || l->from != from - v->base || (!three && l->count != p->out_h))
+            mg_lay(l, v, end - first, from, p->stride, p->kernel_h, row, p->stride);
+        const int16_t *const rows = mg_row_at(v, v->base + at - from);
+        s->x = rows;
         if (whole)
             block(y, mask, i, s, whole, p);
-        s->x += whole * p->stride;
+        s->x = rows + rest * p->stride;
         if (whole < n)
-            block(y, mask, i + whole * p->out_c, s, n - whole, p);
+            block(y, mask, i + rest * p->out_c, s, n - rest, p);
         i += (end - first) * p->out_w * p->out_c;
     }
 }
@@ -181,7 +186,7 @@ void mg_depthwise_conv2d_s8__4(int8_t *y, uint8_t *mask, int32_t *work, const in
     mg_planes v = {.words = p->kernel_h * mg_tap_words(p->kernel_w, p->stride)};
     mg_lines s;
     mg_layout l;
-    const int32_t before = p->out_w % MG_RUN ? MG_CHANNELS * sizeof(part) / sizeof *work : 0;
+    const int32_t before = p->out_w % MG_RUN ? sizeof(part) / sizeof *work : 0;
     mg_planes_in(&v, work + before, p->work - before);
     s.some = work;
     const int32_t most = (mg_most_columns(&v, p->kernel_h) - p->kernel_w) / p->stride + 1,

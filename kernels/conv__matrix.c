@@ -5,17 +5,17 @@
  */
 #include "conv_part.h"
 #include "geometry.h"
-#include "quad.h"
+#include "pair.h"
 #include "requant.h"
 
 enum {
     CHANNELS = 8, /* at a time at least, for whole bytes of the mask */
-    TAPS = 144    /* of a 1x1 convolution at a time, where sums are kept */
+    TAPS = 144    /* of a 1x1 convolution at a time, beside sums of two channels */
 };
 
 /* One convolution: `taps` products a sum, `pitch` of them after padding to a multiple of 4. `words` of work:
  * four windows, 2 words a tap, where they are laid out another one, then widened weights, half a word each,
- * or sums, 4 words a channel. */
+ * or sums, 4 words a channel; `most`: taps at a time beside sums. */
 typedef struct {
     const int8_t *x, *w;
     const int32_t *b, *m;
@@ -24,7 +24,7 @@ typedef struct {
     const mg_conv_params *p;
     int32_t pixels, taps, pitch;
     uint32_t *work;
-    int32_t words;
+    int32_t words, most;
 } product;
 
 /* Whether the windows are the pixels themselves. */
@@ -93,58 +93,51 @@ static uint32_t last_of(const int8_t *w, int32_t n) {
     return v;
 }
 
-/* Weights of some channels in the order for quads; padded taps weigh nothing. */
-static void widen_weights(int16_t *to, const int8_t *w, int32_t channels, const product *c) {
-    const int32_t whole = c->taps & ~3;
-    for (; channels > 0; channels--, to += c->pitch, w += c->taps) {
-        mg_widen_row(to, w, whole);
-        if (whole < c->taps)
-            mg_widen_four(to + whole, last_of(w, c->taps));
+/* Weights of some channels as pairs; padded taps weigh nothing. */
+MG_RARE void widen_weights(int16_t *to, const int8_t *w, int32_t channels, const product *c) {
+    const int32_t taps = c->taps, whole = taps & ~3;
+    if (whole == taps)
+        mg_widen_pairs(to, w, taps, taps, 0, channels / 2);
+    for (; whole < taps && channels > 0; channels -= 2, to += 2 * c->pitch, w += 2 * taps) {
+        const uint32_t last[] = {last_of(w, taps), last_of(w + taps, taps)};
+        mg_widen_pairs(to, w, taps, whole, 0, whole > 0);
+        mg_widen_pairs(to + 2 * whole, (const int8_t *)last, sizeof *last, 4, 0, 1);
     }
 }
 
-/* Channels `from` to from + n - 1 of all pixels, four at a time, the last four perhaps once more. Their
- * weights are `words`, or else int8; `bytes`: room for windows before they are widened. */
-static void pixels(const product *c, int8_t *bytes, const int16_t *words, int32_t from, int32_t n) {
-    uint32_t *const quads = c->work;
+/* All pixels and channels, four pixels at a time, the last four perhaps once more, by int8 weights; `bytes`:
+ * room for windows before they are widened. */
+MG_RARE void by_quads(const product *c, int8_t *bytes) {
     const mg_conv_params *p = c->p;
-    const int32_t out_c = p->out_c, pitch = c->pitch, zero = p->zero_in;
-    const int8_t *w = c->w + from * c->taps;
-    const int pointwise = as_they_lie(c);
-    mg_pixels out = {.out_c = out_c, .zero = p->zero_out, .quads = quads, .mask_row = out_c / 8};
+    const int32_t out_c = p->out_c, pitch = c->pitch, pointwise = as_they_lie(c);
+    mg_pixels out = {.out_c = out_c, .zero = p->zero_out, .quads = c->work, .mask_row = out_c / 8};
     for (int32_t i = 0; i < c->pixels; i += 4) {
         const int32_t at = mg_min(i, c->pixels - 4);
         if (!pointwise)
             lay_out(bytes, pitch, c->x, at, 0, p->kernel_h, p);
-        mg_widen_quads(quads, pointwise ? c->x + at * pitch : bytes, pitch, pitch, zero);
-        out.b = c->b + from, out.m = c->m + from, out.y = c->y + at * out_c + from;
+        mg_widen_quads(c->work, pointwise ? c->x + at * pitch : bytes, pitch, pitch, p->zero_in);
+        out.b = c->b, out.m = c->m, out.y = c->y + at * out_c;
         if (c->mask)
-            out.mask = c->mask + (at * out_c + from) / 8;
-        if (words)
-            (c->mask ? mg_pixels_masked_s16 : mg_pixels_s16)(&out, words, pitch, n);
-        else
-            (c->mask ? mg_pixels_masked_s8 : mg_pixels_s8)(&out, w, pitch, n);
+            out.mask = c->mask + at * out_c / 8;
+        (c->mask ? mg_pixels_masked_s8 : mg_pixels_s8)(&out, c->w, pitch, out_c);
     }
 }
 
-static void at_once(const product *c) {
-    const int32_t out_c = c->p->out_c, bytes = as_they_lie(c) ? 0 : c->pitch;
-    const int32_t room = c->words * 2 - 4 * c->pitch - 2 * bytes, fit = mg_min(out_c, room / c->pitch);
-    const int32_t most = fit < out_c ? fit & -CHANNELS : fit;
-    const int32_t groups = most ? (out_c + most - 1) / most : 0;
-    /* In eighths of an instruction a product and pixel: to widen windows again, weights once; an eighth is
-     * won. */
-    const int dear = !groups || 9 * (groups - 1) * c->pixels + 12 * out_c > c->pixels * out_c;
-    int8_t *const laid = (int8_t *)(c->work + 2 * c->pitch);
-    int16_t *const words = (int16_t *)(laid + 4 * bytes);
-    if (c->taps % 4 == 0 && dear) {
-        pixels(c, laid, 0, 0, out_c);
-        return;
-    }
-    for (int32_t from = 0; from < out_c; from += most) {
-        const int32_t n = mg_min(most, out_c - from);
-        widen_weights(words, c->w + from * c->taps, n, c);
-        pixels(c, laid, words, from, n);
+/* Channels `from` to from + n - 1 of all pixels, likewise, but the last two alone. Their weights are
+ * `words`. */
+static void by_pairs(const product *c, int8_t *bytes, const int16_t *words, int32_t from, int32_t n) {
+    const mg_conv_params *p = c->p;
+    const int32_t out_c = p->out_c, pitch = c->pitch, pointwise = as_they_lie(c), zero = p->zero_in;
+    mg_pairs out = mg_pairs_of(words, pitch, n, c->b + from, c->m + from, out_c, p->zero_out);
+    for (int32_t i = 0; i < c->pixels; i += 4) {
+        const int32_t count = pointwise && c->pixels - i <= 2 ? 1 : 2, at = mg_min(i, c->pixels - 2 * count);
+        if (!pointwise)
+            lay_out(bytes, pitch, c->x, at, 0, p->kernel_h, p);
+        mg_widen_pairs(c->work, pointwise ? c->x + at * pitch : bytes, pitch, pitch, zero, count);
+        out.x = c->work, out.y = c->y + at * out_c + from, out.left = count;
+        if (c->mask)
+            out.mask = c->mask + (at * out_c + from) / 8;
+        (c->mask ? mg_pixels_masked_pairs : mg_pixels_pairs)(&out);
     }
 }
 
@@ -153,7 +146,7 @@ static product all_of(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, 
     const int32_t taps = p->kernel_h * p->kernel_w * p->in_c, n = p->out_h * p->out_w;
     if (mask)
         mask[(n * p->out_c - 1) / 8] = 0; /* spare bits */
-    return (product){x, w, b, m, y, mask, p, n, taps, (taps + 3) & ~3, (uint32_t *)work, p->work};
+    return (product){x, w, b, m, y, mask, p, n, taps, (taps + 3) & ~3, (uint32_t *)work, p->work, TAPS};
 }
 
 static void requantise(const product *c, int32_t sum, int32_t pixel, int32_t channel) {
@@ -180,7 +173,7 @@ static __attribute__((noinline)) void two_sums(int32_t *sums, const uint32_t *x,
 }
 
 /* The last pixel alone, two channels at a time, where four at a time would make three pixels twice. */
-static void last_pixel(const product *c) {
+MG_RARE void last_pixel(const product *c) {
     uint32_t *const x = c->work, zero = mg_both(-c->p->zero_in);
     const int32_t at = c->pixels - 1, taps = c->taps;
     for (int32_t i = 0; i < taps; i += 4) {
@@ -195,14 +188,21 @@ static void last_pixel(const product *c) {
     }
 }
 
-/* Part `i` of the taps of four pixels: a row of the windows, or some input channels. */
+/* Part `i` of the taps of four pixels: a row of the windows, or c->most input channels. */
 typedef struct {
     int32_t from, n;
 } part;
 
 static part part_of(int32_t i, const product *c) {
-    const int32_t line = c->p->kernel_w * c->p->in_c, n = mg_pointwise(c->p) ? TAPS : line;
+    const int32_t line = c->p->kernel_w * c->p->in_c, n = mg_pointwise(c->p) ? c->most : line;
     return (part){i * n, mg_min(n, c->taps - i * n)};
+}
+
+/* Input channels at a time. Each time a sum is fetched and kept, each few channels of the output windows are
+ * widened again: that is least where windows take 4/7 of the memory. */
+static int32_t balanced(const product *c) {
+    const int32_t parts = mg_max((7 * c->taps + c->words) / (2 * c->words), 1);
+    return ((c->taps + parts - 1) / parts + 3) & ~3;
 }
 
 static void widen_part(uint32_t *quads, int32_t i, part t, int32_t at, const product *c) {
@@ -239,18 +239,48 @@ static void by_sums(const product *c, const int8_t *w, int32_t from, int32_t n) 
     }
 }
 
+/* Where windows are laid out that are not the pixels: behind four that are widened. */
+static int8_t *laid_by(const product *c) {
+    return (int8_t *)(c->work + 2 * c->pitch);
+}
+
+/* Where weights are widened. */
+static int16_t *words_of(const product *c) {
+    return (int16_t *)laid_by(c) + (as_they_lie(c) ? 0 : 2 * c->pitch);
+}
+
+/* Channels whose weights are widened at a time; 0 where they stay int8. */
+static int32_t widened(const product *c) {
+    const int32_t out_c = c->p->out_c, room = c->words * 2 - (int32_t)(words_of(c) - (int16_t *)c->work);
+    const int32_t fit = mg_min(out_c, room / c->pitch), most = fit < out_c ? fit & -CHANNELS : fit;
+    const int32_t groups = most ? (out_c + most - 1) / most : 0;
+    /* In 3/16 of an instruction a product and pixel, which are won: to widen windows again, weights once. */
+    const int dear = !groups || 6 * (groups - 1) * c->pixels + 8 * out_c > c->pixels * out_c;
+    return c->taps % 4 == 0 && (dear || out_c % 2) ? 0 : most;
+}
+
 void mg_conv2d_s8__quads(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,
                          const int32_t *b, const int32_t *m, const mg_conv_params *p) {
     product c = all_of(y, mask, work, x, w, b, m, p);
+    const int tight = c.taps == c.pitch && c.words < (as_they_lie(&c) ? 2 : 3) * c.pitch;
+    const int whole = mg_quads_at_once(p, mask) && !tight;
+    const int32_t some = whole ? widened(&c) : 0;
+    for (int32_t from = 0; some && from < p->out_c; from += some) {
+        const int32_t n = mg_min(some, p->out_c - from);
+        widen_weights(words_of(&c), w + from * c.taps, n, &c);
+        by_pairs(&c, laid_by(&c), words_of(&c), from, n);
+    }
+    if (some)
+        return;
     if (as_they_lie(&c) && c.pixels % 4 == 1 && p->out_c % 2 == 0 && c.taps <= 2 * c.words) {
         last_pixel(&c);
         c.pixels--;
     }
-    const int tight = c.taps == c.pitch && c.words < (as_they_lie(&c) ? 2 : 3) * c.pitch;
-    if (mg_quads_at_once(p, mask) && !tight) {
-        at_once(&c);
+    if (whole) {
+        by_quads(&c, laid_by(&c));
         return;
     }
+    c.most = balanced(&c);
     const int32_t most = (c.words - window_words(&c)) / 4;
     for (int32_t from = 0; from < p->out_c; from += most)
         by_sums(&c, w + from * c.taps, from, mg_min(most, p->out_c - from));
@@ -258,15 +288,15 @@ void mg_conv2d_s8__quads(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *
 
 enum { PART = 128 }; /* input channels at most, of which some train: for widened weights of eight channels */
 
-/* Where widened rows have their trained weights. */
+/* Where the first channel of a pair has its trained weights. */
 static void places_of(uint8_t *places, const int32_t *index, int32_t trained) {
-    static const uint8_t order[] = {0, 2, 1, 3}; /* in which SXTB16 widens four */
+    static const uint8_t order[] = {0, 4, 1, 5}; /* mg_widen_pairs */
     for (int32_t j = 0; j < trained; j++)
-        places[j] = (uint8_t)((index[j] & ~3) + order[index[j] & 3]);
+        places[j] = (uint8_t)(2 * (index[j] & ~3) + order[index[j] & 3]);
 }
 
 /* Merged weights of as many channels as fit, widened; behind the windows, which channels train. */
-static void merged(const product *c, const int8_t *part, const int32_t *index, int32_t trained) {
+MG_RARE void merged(const product *c, const int8_t *part, const int32_t *index, int32_t trained) {
     const int32_t in_c = c->taps, before = 2 * in_c + (trained + 3) / 4;
     const int32_t most = (c->words - before) * 2 / in_c & -CHANNELS;
     uint8_t *const places = (uint8_t *)(c->work + 2 * in_c);
@@ -275,10 +305,10 @@ static void merged(const product *c, const int8_t *part, const int32_t *index, i
     for (int32_t from = 0; from < c->p->out_c; from += most) {
         const int32_t n = mg_min(most, c->p->out_c - from);
         widen_weights(words, c->w + from * in_c, n, c);
-        for (int16_t *row = words; row < words + n * in_c; row += in_c, part += trained)
+        for (int16_t *row = words; row < words + n * in_c; row += 2 * in_c, part += 2 * trained)
             for (int32_t j = 0; j < trained; j++)
-                row[places[j]] = part[j];
-        pixels(c, 0, words, from, n);
+                row[places[j]] = part[j], row[places[j] + 2] = part[trained + j];
+        by_pairs(c, 0, words, from, n);
     }
 }
 

@@ -40,7 +40,7 @@ static inline int mg_pointwise(const mg_conv_params *p) {
  * too long, and the mask is made of whole bytes. */
 static inline int mg_quads_at_once(const mg_conv_params *p, const void *mask) {
     const int32_t taps = p->kernel_h * p->kernel_w * p->in_c;
-    const int fit = taps % 4 ? taps <= 108 : mg_pointwise(p) ? taps <= 384 : taps <= 256;
+    const int fit = taps % 4 ? taps <= 108 && p->out_c % 2 == 0 : mg_pointwise(p) ? taps <= 384 : taps <= 256;
     return fit && p->shift == 0 && (!mask || p->out_c % 8 == 0);
 }
 

@@ -77,7 +77,7 @@ typedef struct {
 /* Some lines of four channels. x: of the first channel, row v->base; to: the first
  * channel's outputs, `step` bytes before the next one's; words: of taps a channel; beyond: bytes from behind
  * a line's outputs to the next line's; down: rows from a line to the next; bits: or NULL; zero: see mg_run;
- * some: outputs of lines shorter than a run, [MG_CHANNELS][MG_LINES][MG_RUN]. */
+ * some: outputs of lines shorter than a run. */
 typedef struct {
     const mg_layout *layout;
     int32_t runs, pitch, plane, words, down, apart, step, beyond, zero;

@@ -316,8 +316,6 @@ void mg_quads_renorm_s16(int16_t *dx, const int16_t *row, const uint32_t *quads,
 QUADS(mg_quads_s8, int8_t, LOAD_S8)
 QUADS(mg_quads_s16, int16_t, LOAD_S16)
 PIXELS(mg_pixels_s8, int8_t, LOAD_S8, NO_KEEP, )
-PIXELS(mg_pixels_s16, int16_t, LOAD_S16, NO_KEEP, )
 PIXELS(mg_pixels_masked_s8, int8_t, LOAD_S8, KEEP, BITS)
-PIXELS(mg_pixels_masked_s16, int16_t, LOAD_S16, KEEP, BITS)
 
 #endif

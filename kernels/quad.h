@@ -40,25 +40,12 @@ typedef struct {
  * weights follow each other. Masked: count % 8 == 0, whole bytes of the mask. `out` is undefined afterwards.
  */
 void mg_pixels_s8(mg_pixels *out, const int8_t *w, int32_t n, int32_t count);
-void mg_pixels_s16(mg_pixels *out, const int16_t *w, int32_t n, int32_t count);
 void mg_pixels_masked_s8(mg_pixels *out, const int8_t *w, int32_t n, int32_t count);
-void mg_pixels_masked_s16(mg_pixels *out, const int16_t *w, int32_t n, int32_t count);
 
 /* Four rows of n int8, `pitch` apart, each element less `zero` -> quads in the order for rows of int8. */
 void mg_widen_quads(uint32_t *quads, const int8_t *x, int32_t pitch, int32_t n, int32_t zero);
 
 /* Four neighbouring columns of n rows of int8, `pitch` apart -> quads in the rows' own order. */
 void mg_transpose_quads(uint32_t *quads, const int8_t *x, int32_t pitch, int32_t n);
-
-/* Four int8 -> int16 in the order in which SXTB16 widens: with these quads, as if int8 met them. */
-static inline void mg_widen_four(int16_t *to, uint32_t v) {
-    mg_store32(to, mg_sxtb16(v));
-    mg_store32(to + 2, mg_sxtb16_ror8(v));
-}
-
-static inline void mg_widen_row(int16_t *to, const int8_t *w, int32_t n) {
-    for (int32_t i = 0; i < n; i += 4)
-        mg_widen_four(to + i, mg_load32(w + i));
-}
 
 #endif

@@ -74,8 +74,6 @@ void mg_quads_renorm_s16(int16_t *dx, const int16_t *row, const uint32_t *quads,
 QUADS(mg_quads_s8, int8_t, load_s8)
 QUADS(mg_quads_s16, int16_t, load_s16)
 PIXELS(mg_pixels_s8, int8_t, load_s8, 0)
-PIXELS(mg_pixels_s16, int16_t, load_s16, 0)
 PIXELS(mg_pixels_masked_s8, int8_t, load_s8, 1)
-PIXELS(mg_pixels_masked_s16, int16_t, load_s16, 1)
 
 #endif

@@ -11,6 +11,7 @@ from mcugrad.plan.rows import maps, row_bytes
 from mcugrad.plan.stream import FEED, Step, Stream
 
 COLUMNS = 5  # of the table
+_ROWS = "in", "more"  # its members that tell where operands are
 
 
 def row_type(plan: Plan) -> str:
@@ -25,7 +26,7 @@ def stream_source(graph: Graph, plan: Plan, c: Mapping[str, str], k: int) -> str
     cases = [_case(graph, plan, c, s, i) for i in range(s.first, s.last + 1)]
     cases += [_feed_case(graph, c, s)] if s.feed else []
     about, head, tail = _fed(s, k) if s.feed else _unfed(s, k)
-    return f"""/* {{call, drop, to, {{in}}, rows_in, rows, pad}} */
+    return f"""/* {{call, drop, to, in, more, rows, pad}} */
 static const mg_rows rows{k}[] = {{
 {_table(s)}
 }};
@@ -97,7 +98,8 @@ void mg_take(const int8_t *bytes, uint32_t at, uint32_t n) {{
 
 
 def _fields(s: Stream, step: Step) -> list[int]:
-    return [_number(s, step), step.drop, step.to, *step.ins, step.rows_in, step.rows, step.pad]
+    start, *more = (*step.ins, step.rows_in) if step.ins else (0, 0)
+    return [_number(s, step), step.drop, step.to, start, more[0], step.rows, step.pad]
 
 
 def _number(s: Stream, step: Step) -> int:
@@ -106,15 +108,9 @@ def _number(s: Stream, step: Step) -> int:
 
 
 def _table(s: Stream) -> str:
-    entries = [_entry(s, step) for step in s.steps]
+    entries = [f"{{{', '.join(map(str, _fields(s, step)))}}}" for step in s.steps]
     lines = [", ".join(entries[i : i + COLUMNS]) for i in range(0, len(entries), COLUMNS)]
     return ",\n".join(f"    {line}" for line in lines)
-
-
-def _entry(s: Stream, step: Step) -> str:
-    ins = ", ".join(map(str, (*step.ins, 0)[:2]))
-    call, rest = _number(s, step), f"{step.rows_in}, {step.rows}, {step.pad}"
-    return f"{{{call}, {step.drop}, {step.to}, {{{ins}}}, {rest}}}"
 
 
 def _case(graph: Graph, plan: Plan, c: Mapping[str, str], s: Stream, i: int) -> str:
@@ -122,7 +118,7 @@ def _case(graph: Graph, plan: Plan, c: Mapping[str, str], s: Stream, i: int) -> 
     node = plan.order[i]
     out, row = node.outs[0], row_bytes(graph, node.outs[0])
     operands = maps(graph, node)
-    reads = [f"{c[n]} + r->in[{k}] * {row_bytes(graph, n)}" for k, n in enumerate(operands)]
+    reads = [f"{c[n]} + r->{at} * {row_bytes(graph, n)}" for n, at in zip(operands, _ROWS, strict=False)]
     consts = [c[n] for n in node.ins if n not in operands]
     add = node.op == "add"
     sets = f"mg_add_rows(&a, &p{i}, {row}, r);" if add else f"mg_conv_rows(&p, &p{i}, r);"

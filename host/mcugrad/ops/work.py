@@ -46,7 +46,7 @@ def conv2d(ins: Sequence[Value], attrs: Attrs) -> Work:
     pixels = prod((n + 2 * attrs["pad"] - k) // attrs["stride"] + 1 for n, k in ((h, kh), (w, kw)))
     taps, one = kh * kw * ci, pointwise((kh, kw), attrs)
     longest = 108 if taps % 4 else 384 if one else 256
-    whole = taps <= longest and attrs["shift"] == 0
+    whole = taps <= longest and attrs["shift"] == 0 and (taps % 4 == 0 or co % 2 == 0)
     rows = kw * ci % 4 == 0 and (kw * ci <= LONGEST or one)
     if pixels < 4:
         return NONE
@@ -61,14 +61,26 @@ def conv2d(ins: Sequence[Value], attrs: Attrs) -> Work:
 
 def _at_once(pixels: int, co: int, taps: int, one: bool) -> Work:
     """Windows of four pixels, and widened weights where that pays."""
+    pitch, windows = _windows(taps, one)
+    most = widened(pixels, co, taps, one, MATRIX)
+    return Work(
+        windows + (min(CHANNELS, co) * pitch // 2 if taps < pitch else 0), windows + most * pitch // 2
+    )
+
+
+def _windows(taps: int, one: bool) -> tuple[int, int]:
+    """(products a sum in whole words of int8, words of four windows)"""
     pitch = -(-taps // 4) * 4
-    windows = 2 * pitch if one and taps == pitch else 3 * pitch
-    most = _channels(co, 2 * (MATRIX - windows) // pitch)
-    # In eighths of an instruction a product and pixel: windows again, weights once; an eighth is won.
-    dear = not most or 9 * (-(-co // most) - 1) * pixels + 12 * co > pixels * co
-    if taps < pitch:
-        return Work(windows + min(CHANNELS, co) * pitch // 2, windows + most * pitch // 2)
-    return Work(windows, windows if dear else windows + most * pitch // 2)
+    return pitch, 2 * pitch if one and taps == pitch else 3 * pitch
+
+
+def widened(pixels: int, co: int, taps: int, one: bool, words: int) -> int:
+    """Channels whose weights are widened at a time in so many words; 0 where they stay int8."""
+    pitch, windows = _windows(taps, one)
+    most = _channels(co, max(2 * (words - windows) // pitch, 0))
+    # In 3/16 of an instruction a product and pixel, which are won: windows again, weights once.
+    dear = not most or 6 * (-(-co // most) - 1) * pixels + 8 * co > pixels * co
+    return 0 if taps == pitch and (dear or co % 2) else most
 
 
 def _channels(co: int, fit: int) -> int:
@@ -146,6 +158,11 @@ def depthwise_rows(ins: Sequence[Value], attrs: Attrs) -> int:
     if not _usual(ins[1], attrs) or attrs["shift"] or -(-columns // 2) * 4 * kernel > PLANES:
         return 0
     return _planes(taps, (columns, columns), (kernel, kernel), 32 if ow % 4 else 0).least
+
+
+def pixels_of_four(kernel: int, stride: int, width: int, words: int) -> int:
+    """How many pixels of four channels conv__depthwise.c keeps, for outputs so wide, in so many words."""
+    return (words - (32 if width % 4 else 0) - 4 * kernel * _tap_words(kernel, stride)) // 2
 
 
 def depthwise_conv2d_dx(ins: Sequence[Value], attrs: Attrs, in_place: bool) -> Work:

@@ -5,23 +5,29 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
 from math import inf
 
 from mcugrad import ops
 from mcugrad.ir import Graph, Node
+from mcugrad.plan.calls import WORD
+from mcugrad.plan.calls import instructions as instructions_of
 from mcugrad.plan.front import leading
 from mcugrad.plan.over import joined
-from mcugrad.plan.rows import Extent, row_bytes, streamable
-from mcugrad.plan.stream import FEED, Stream, stream
+from mcugrad.plan.rows import Extent, Reach, row_bytes, streamable
+from mcugrad.plan.stream import FEED, Step, Stream, stream
 
 MOST = 0.03  # of a training step's instructions may streams add
-PER_MAC = (1.1, 2.6)  # instructions: of others, of depthwise ones; rather too few
+PER_MAC = (1.0, 2.1)  # instructions: of others, of depthwise ones; rather too few
+STEP, MOVED = 110, 1 / 8  # of a call besides, of a byte that a window moves
 ROWS = (1, 4)  # a call, to compare parts by
+BYTES = (0, 1)  # as a power, how much the bytes count that more rows take
 ROOM = (1.03, 1, 0.97, 0.94, 0.9, 0.85, 0.8)  # of the limit: live bytes leave gaps where they are placed
 Part = tuple[int, int]  # first and last node; a single node runs whole
+Way = tuple[int, int]  # of a node: rows a call, words of scratch
 
 
 def choose(graph: Graph, order: Sequence[Node], live: Sequence[int]) -> list[tuple[Stream, ...]]:
@@ -59,12 +65,11 @@ class Cuts:
         self.graph, self.order, self.front, self.live = graph, order, front, live
         self.last = {name: i for i, node in enumerate(order) for name in node.ins}
         self.made = {name: i for i, node in enumerate(order) for name in node.outs}
-        works = [graph.value(n.work).nbytes if n.work else 0 for n in order[:front]]
-        self.scratch = dict(enumerate(works)) | {FEED: 0}  # bytes, by node
+        self.words = [self._words(node) for node in order[:front]]  # the least, and the most that helps
         self.peaks: dict[Part, int] = {}
-        self.known: dict[tuple[Part, tuple[int, ...]], tuple[Stream, int]] = {}
+        self.known: dict[tuple[Part, tuple[Way, ...]], tuple[Stream, int]] = {}
+        self.costs: dict[tuple[int, Way, float], float] = {}
         self.starts = self._starts()
-        self.call_costs = {i: self._call_cost(i) for i in range(front) if streamable(graph, order[i])}
 
     @cached_property
     def lowest(self) -> int:
@@ -103,46 +108,114 @@ class Cuts:
         ways = {
             tuple(p for p in self.cheapest(most, rows) if p[1] > p[0]) for most in limits for rows in ROWS
         }
-        return min((tuple(self._grow(part, limit) for part in way) for way in sorted(ways)), key=self.price)
+        grown = (
+            tuple(min((self._grow(part, limit, by) for by in BYTES), key=self._price) for part in way)
+            for way in sorted(ways)
+        )
+        return min(grown, key=self.price)
 
     def single(self, limit: int) -> tuple[Stream, ...]:
         """The cheapest parts' streams, one row a call."""
-        return tuple(self._stream(part, {}) for part in self.cheapest(limit) if part[1] > part[0])
+        return tuple(
+            self._stream(part, self._least(part)) for part in self.cheapest(limit) if part[1] > part[0]
+        )
 
     def price(self, streams: Sequence[Stream]) -> float:
         """Instructions that streams add, about."""
-        calls = Counter(step.node for s in streams for step in s.steps if step.node != FEED)
-        return sum((count - 1) * self.call_costs[i] for i, count in calls.items())
+        return sum(self._price(s) for s in streams)
 
-    def _grow(self, part: Part, limit: int) -> Stream:
-        """First more rows where that saves most."""
-        rows = dict.fromkeys(range(part[0], part[1] + 1), 1)
-        chosen = self._stream(part, rows)
-        tried: set[tuple[int, int]] = set()
-        while more := [i for i in rows if rows[i] < self._height(i) and (i, rows[i]) not in tried]:
-            i = max(more, key=lambda i: self._saved(i, rows[i]))
-            tried.add((i, rows[i]))
-            other, peak = self._with_peak(part, rows | {i: 2 * rows[i]})
+    def _price(self, s: Stream) -> float:
+        words = {i: self._expected(i, s) for i in range(s.first, s.last + 1)}
+        calls = Counter((step.node, (step.rows, words[step.node]), step.rows_in) for step in _calls(s))
+        made = sum(count * (STEP + self._call(*call)) for call, count in calls.items())
+        moved = sum(self._row(step.node, s) * step.to for step in s.steps if step.drop)
+        return made + MOVED * moved - sum(map(self._whole, words))
+
+    def _expected(self, i: int, s: Stream) -> int:
+        """Words of scratch in the end; others than depthwise ones mostly find a gap."""
+        return self._scratch(i, s) if self.order[i].op.startswith("depthwise") else self.words[i][1]
+
+    def _scratch(self, i: int, s: Stream) -> int:
+        """Words of scratch."""
+        node = self.order[i]
+        least = s.over[node.outs[0]].words if node.outs[0] in s.over else self.words[i][0]
+        return max(s.words.get(node.work, 0), least)
+
+    def _row(self, node: int, s: Stream) -> int:
+        return row_bytes(self.graph, s.feed if node == FEED else self.order[node].outs[0])
+
+    def _least(self, part: Part) -> dict[int, Way]:
+        return {i: (1, self.words[i][0]) for i in range(part[0], part[1] + 1)}
+
+    def _grow(self, part: Part, limit: int, by: float) -> Stream:
+        """First more rows, or scratch, where that saves most; by: how much the bytes count that it takes."""
+        ways = self._least(part)
+        chosen = self._stream(part, ways)
+        tried: set[tuple[int, Way]] = set()
+        while more := [step for step in self._more(ways) if step not in tried]:
+            has = {i: self._scratch(i, chosen) for i in ways}
+            i, way = max(
+                more,
+                key=lambda step: (
+                    self._saved(*step, ways[step[0]], has[step[0]])
+                    / self._taken(*step, ways[step[0]], chosen) ** by
+                ),
+            )
+            tried.add((i, way))
+            other, peak = self._with_peak(part, ways | {i: way})
             if peak <= limit:
-                chosen, rows = other, rows | {i: 2 * rows[i]}
+                chosen, ways = other, ways | {i: way}
         return chosen
+
+    def _saved(self, i: int, way: Way, before: Way, words: int) -> float:
+        """Instructions that a node's other way saves; words: of scratch that it has anyway."""
+        return self._made(i, (before[0], words)) - self._made(i, (way[0], max(way[1], words)))
+
+    def _taken(self, i: int, way: Way, before: Way, s: Stream) -> float:
+        """Bytes that it takes, about: rows of both windows, scratch while the node runs."""
+        node, rows = self.order[i], way[0] - before[0]
+        out, source = node.outs[0], node.ins[0]
+        windows = (out in s.windows and out not in s.over) * row_bytes(self.graph, out)
+        windows += (source in s.windows) * row_bytes(self.graph, source) * node.attrs.get("stride", 1)
+        return max(rows * windows + WORD * (way[1] - before[1]), 1)
+
+    def _more(self, ways: Mapping[int, Way]) -> Iterator[tuple[int, Way]]:
+        """Twice as many rows of a node, or all the scratch that saves instructions."""
+        for i, (rows, words) in ways.items():
+            if rows < self._height(i):
+                yield i, (2 * rows, words)
+            if words < self.words[i][1] and self.order[i].op.startswith("depthwise"):
+                yield i, (rows, self.words[i][1])
 
     def peak(self, part: Part) -> int:
         """Most bytes alive while a part runs."""
         if part not in self.peaks:
             a, b = part
-            self.peaks[part] = self.live[a] if a == b else self._peak_of(part, self._stream(part, {}))
+            self.peaks[part] = (
+                self.live[a] if a == b else self._peak_of(part, self._stream(part, self._least(part)))
+            )
         return self.peaks[part]
 
-    def _with_peak(self, part: Part, rows: Mapping[int, int]) -> tuple[Stream, int]:
-        key = part, tuple(rows.values())
+    def _with_peak(self, part: Part, ways: Mapping[int, Way]) -> tuple[Stream, int]:
+        key = part, tuple(ways.values())
         if key not in self.known:
-            s = self._stream(part, rows)
+            s = self._stream(part, ways)
             self.known[key] = s, self._peak_of(part, s)
         return self.known[key]
 
-    def _stream(self, part: Part, rows: Mapping[int, int]) -> Stream:
-        return stream(self.graph, self.order, *part, rows)
+    def _stream(self, part: Part, ways: Mapping[int, Way]) -> Stream:
+        s = stream(self.graph, self.order, *part, {i: rows for i, (rows, _) in ways.items()})
+        more = {i: words for i, (_, words) in ways.items() if words > self.words[i][0]}
+        return replace(s, words={self.order[i].work: words for i, words in more.items()})
+
+    def _words(self, node: Node) -> Way:
+        """The least and the most scratch."""
+        if not node.work:
+            return 0, 0
+        work = ops.get(node.op).work
+        ins = [self.graph.value(n) for n in node.ins]
+        least = self.graph.value(node.work).size
+        return least, max(work(ins, node.attrs).most if work else 0, least)
 
     def _starts(self) -> list[int]:
         """For each node the first one of the longest stream that ends with it."""
@@ -155,15 +228,15 @@ class Cuts:
     def _peak_of(self, part: Part, s: Stream) -> int:
         """Counted so that it can be placed: rows that a window lacks for a while are of no use to others."""
         change, held = [0] * (len(s.steps) + 1), joined(s.held, s.over)
-        scratch = self.scratch | {self.made[name]: 4 * over.words for name, over in s.over.items()}
         for name, extents in held.items():
             row, before = row_bytes(self.graph, name), 0
             for (step, *_), rows in zip(extents, _rows(extents, name in s.windows), strict=True):
                 change[step] += rows * row - before
                 before = rows * row
         for k, node in enumerate(step.node for step in s.steps):
-            change[k] += scratch[node]
-            change[k + 1] -= scratch[node]
+            words = 0 if node == FEED else self._scratch(node, s)
+            change[k] += WORD * words
+            change[k + 1] -= WORD * words
         return max(accumulate(change[:-1])) + self._passing(part[0], s)
 
     def _passing(self, node: int, s: Stream) -> int:
@@ -175,29 +248,38 @@ class Cuts:
     def _cost(self, part: Part, rows: int) -> float:
         """Instructions that a stream adds with so many rows a call, about; those of moves are few."""
         a, b = part
-        return 0.0 if a == b else sum(self._calls(i, rows) * self.call_costs[i] for i in range(a, b + 1))
+        if a == b:
+            return 0.0
+        return sum(self._made(i, (rows, self.words[i][1])) - self._whole(i) for i in range(a, b + 1))
 
-    def _saved(self, i: int, rows: int) -> float:
-        """Instructions that twice as many rows a call save."""
-        return (self._calls(i, rows) - self._calls(i, 2 * rows)) * self.call_costs[i]
+    def _made(self, i: int, way: Way) -> float:
+        """Instructions of all calls of a node."""
+        if not self.order[i].op.startswith("depthwise"):
+            way = way[0], self.words[i][1]
+        height, reach = self._height(i), Reach.of(self.graph, self.order[i])
+        calls = -(-height // way[0])
+        read = reach.height + (calls - 1) * max(reach.kernel - reach.stride, 0)
+        full, rest = divmod(height, way[0])
+        last = STEP + self._call(i, (rest, way[1]), read / calls) if rest else 0.0
+        return full * (STEP + self._call(i, way, read / calls)) + last
+
+    def _whole(self, i: int) -> float:
+        """Of a node that is not streamed."""
+        height = self.graph.value(self.order[i].ins[0]).shape[0]
+        return self._call(i, (self._height(i), self.words[i][1]), height)
+
+    def _call(self, i: int, way: Way, read: float) -> float:
+        if (i, way, read) not in self.costs:
+            self.costs[i, way, read] = instructions_of(self.graph, self.order[i], *way, read)
+        return self.costs[i, way, read]
 
     def _height(self, i: int) -> int:
         return self.graph.value(self.order[i].outs[0]).shape[0]
 
-    def _calls(self, i: int, rows: int) -> int:
-        return -(-self._height(i) // rows) - 1
 
-    def _call_cost(self, i: int) -> float:
-        """Instructions of one more call, as measured: weights widened again, rows expanded again."""
-        node = self.order[i]
-        if node.op == "add":
-            return 60.0
-        w = self.graph.value(node.ins[1])
-        if node.op == "conv2d":
-            return 130.0 + (0.1 * w.size + 20 * w.shape[0] if w.shape[1] == 1 else 4 * w.size)
-        kernel, _, channels = w.shape
-        width, again = self.graph.value(node.ins[0]).shape[1], max(kernel - node.attrs["stride"], 0)
-        return float(channels / 4 * (again * (7 * (width + kernel) + 215) + 385))
+def _calls(s: Stream) -> Iterator[Step]:
+    """Those of kernels."""
+    return (step for step in s.steps if step.node != FEED)
 
 
 def _rows(extents: Sequence[Extent], window: bool) -> list[int]:

@@ -160,15 +160,21 @@ def _retiled(graph: Graph, p: Plan, i: int, tiles: Tiles) -> Plan:
 
 
 def _solved(plans: Sequence[Plan]) -> Plan:
-    """The best, and those of its order that could be better, placed by CP-SAT. The model's hash, which names
-    the order, does not depend on OR-tools."""
-    best, *others = sorted(plans, key=lambda p: p.arena_bytes)
-    for p in [best, *(p for p in others if p.order == best.order)][:SOLVED]:
-        if p.bound < (1 - solver.SMALL) * best.arena_bytes:
-            best = min(solved(p), best, key=lambda p: p.arena_bytes)
-        if best.gap < solver.NEAR - 1:
+    """The best, and those of its order that could be better, placed by CP-SAT; of those that need no more
+    bytes the first. The model's hash, which names the order, does not depend on OR-tools."""
+    best = _exact(min(plans, key=lambda p: p.arena_bytes))
+    same = [p for p in plans if p.order == best.order and p.bound <= best.arena_bytes]
+    for p in same[:SOLVED]:
+        if p.streams == best.streams:
             break
+        found = _exact(p)
+        if found.arena_bytes <= best.arena_bytes:
+            return found
     return best
+
+
+def _exact(p: Plan) -> Plan:
+    return p if p.bound >= (1 - solver.SMALL) * p.arena_bytes else solved(p)
 
 
 def solved(p: Plan, effort: float = solver.EFFORT) -> Plan:
@@ -232,6 +238,8 @@ class Lifetimes:
         self.over = {name: over for s in streams for name, over in s.over.items()}
         outs = {n.work: n.outs[0] for n in (order[i] for i in self.inside) if n.outs[0] in self.over}
         self.words = {work: self.over[out].words for work, out in outs.items()}
+        for work, words in (more for s in streams for more in s.words.items()):
+            self.words[work] = max(words, self.words.get(work, 0))
         self.owner: dict[str, str] = {}
         self.made: dict[str, Buffer] = {}
 

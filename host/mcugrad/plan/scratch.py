@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
+from operator import or_
 
 from mcugrad import ops
 from mcugrad.ir import Graph
@@ -23,6 +25,8 @@ def grown(graph: Graph, plan: Plan) -> Plan:
     live = plan.live
     wanted = {b.values: _wanted(b, plan, live, most) for b in plan.buffers if most.keys() >= set(b.values)}
     buffers, words = _placed(plan, wanted), dict[str, int]()
+    for part in (*plan.streams, *plan.tiles):
+        buffers = _rearranged(buffers, part.first, part.last, wanted, plan.arena_bytes)
     for i, b in enumerate(buffers):
         if b.values in wanted:
             others = [*buffers[:i], *buffers[i + 1 :]]
@@ -42,14 +46,36 @@ def _placed(plan: Plan, wanted: Mapping[tuple[str, ...], int]) -> list[Buffer]:
     """All buffers anew with the scratch that is wanted, or half way there, if the arena holds them; else as
     they are."""
     for share in SHARES:
-        more = {b.values: int(share * (wanted.get(b.values, b.size) - b.size)) for b in plan.buffers}
-        buffers = [
-            _sized(b, b.size + more[b.values] // ALIGN * ALIGN) if more[b.values] else b for b in plan.buffers
-        ]
+        buffers = [_raised(b, share, wanted.get(b.values, b.size)) for b in plan.buffers]
         placed = pack(buffers, plan.arena_bytes)
         if top(placed) <= plan.arena_bytes:
             return placed
     return list(plan.buffers)
+
+
+def _rearranged(
+    buffers: list[Buffer], first: int, last: int, wanted: Mapping[tuple[str, ...], int], arena: int
+) -> list[Buffer]:
+    """With the scratches of a stream or of tiles as large as wanted, each where all that lives only in there
+    can make room for it; those that lack most come first."""
+    inside = [b for b in buffers if first <= b.first and b.last <= last]
+    alive = reduce(or_, (b.alive for b in inside), 0)
+    around = [b for b in buffers if b.alive & alive and b not in inside]
+    lacking = [b for b in inside if b.size < wanted.get(b.values, 0)]
+    for values in (b.values for b in sorted(lacking, key=lambda b: b.size - wanted[b.values])):
+        for share in SHARES:
+            larger = [_raised(b, share, wanted[values]) if b.values == values else b for b in inside]
+            placed = pack(larger, arena, around)
+            if top(placed) <= arena:
+                inside = placed
+                break
+    kept = {b.values: b for b in inside}
+    return [kept.get(b.values, b) for b in buffers]
+
+
+def _raised(b: Buffer, share: float, wanted: int) -> Buffer:
+    more = int(share * (wanted - b.size)) // ALIGN * ALIGN
+    return _sized(b, b.size + more) if more > 0 else b
 
 
 def _sized(b: Buffer, size: int) -> Buffer:

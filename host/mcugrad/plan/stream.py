@@ -42,7 +42,8 @@ class Stream:
     feed: the graph's input, where it is taken by rows. windows: map -> rows that it keeps. held: map that its
     nodes read or write -> (step, start, end): from this step on, rows start to end of where it lies hold what
     is still needed, or moved. An output's grow; those of an operand that nothing reads afterwards shrink.
-    over: maps that lie in another one's window.
+    over: maps that lie in another one's window. words: of scratch, where a node has more than the least that
+    the graph gives it, or that its map needs to lie over another.
     """
 
     first: int
@@ -52,6 +53,7 @@ class Stream:
     held: Mapping[str, tuple[Extent, ...]]
     feed: str = ""
     over: Mapping[str, Over] = field(default_factory=dict)
+    words: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def feeds(self) -> int:
