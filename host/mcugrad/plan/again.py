@@ -6,10 +6,10 @@ from __future__ import annotations
 from mcugrad.ir import Graph, Node
 from mcugrad.passes.rematerialise import rematerialise
 from mcugrad.passes.scratch import tightened
-from mcugrad.plan.memory import Plan, plan, solved
+from mcugrad.plan.memory import Plan, lowest, plan, solved
 from mcugrad.plan.tiles import chain
 
-WORTH = 0.005  # of the most bytes alive
+WORTH = 0.05  # of the most bytes alive: a lower arena has less room for all other scratch too
 HARD, ENOUGH = 2.0, 0.01  # effort on a plan whose gap is larger
 
 
@@ -23,10 +23,10 @@ def planned(graph: Graph, exact: bool = True) -> tuple[Graph, Plan]:
 
 
 def _made_again(graph: Graph) -> tuple[Graph, Plan]:
-    best = plan(graph, exact=False)
+    best = lowest(graph)
     while node := _at_peak(graph, best):
         again = rematerialise(graph, chain(graph, node), node)
-        other = plan(again, exact=False)
+        other = lowest(again)
         if other.bound >= best.bound:
             break
         graph, best = again, other
@@ -44,7 +44,7 @@ def _tightened(graph: Graph, p: Plan) -> Graph:
     """With less scratch for those that lie at the peak, one after the other."""
     best, least = graph, p.bound
     while less := tightened(graph, _working(p)):
-        graph, p = less, plan(less, exact=False)
+        graph, p = less, lowest(less)
         if p.bound <= (1 - WORTH) * least:
             best, least = graph, p.bound
         elif p.bound > least:

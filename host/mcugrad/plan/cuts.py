@@ -40,7 +40,9 @@ def choose(graph: Graph, order: Sequence[Node], live: Sequence[int]) -> list[tup
     cuts, most = Cuts(graph, order, front, live), allowed(graph, order)
     limit = cuts.affordable(max(cuts.lowest, rest), whole, most)
     ways = [cuts.grown(round(limit * part)) for part in ROOM] + [cuts.single(limit)]
-    return sorted((way for way in ways if way and cuts.price(way) <= most), key=cuts.price)
+    ways = [way for way in ways if way and cuts.price(way) <= most]
+    ways += [cuts.lean(way, limit, most) for way in ways if most < inf]
+    return sorted(ways, key=cuts.price)
 
 
 def allowed(graph: Graph, order: Sequence[Node]) -> float:
@@ -113,6 +115,17 @@ class Cuts:
             for way in sorted(ways)
         )
         return min(grown, key=self.price)
+
+    def lean(self, way: Sequence[Stream], limit: int, most: float) -> tuple[Stream, ...]:
+        """The same parts with lower peaks, from the last one on, as far as instructions are left for that: in
+        one of them less may really be alive than counted, and the others then decide."""
+        found = list(way)
+        for k, s in reversed([*enumerate(way)]):
+            left, part = most - self.price(found) + self.price([s]), (s.first, s.last)
+            limits = sorted({max(round(limit * share), self.peak(part)) for share in ROOM[1:]})
+            options = (self._grow(part, peak) for peak in limits)
+            found[k] = next((option for option in options if self.price([option]) <= left), s)
+        return tuple(found)
 
     def single(self, limit: int) -> tuple[Stream, ...]:
         """The cheapest parts' streams, one row a call."""

@@ -17,30 +17,10 @@ from mcugrad.plan.rows import Extent, row_bytes
 from mcugrad.plan.schedule import Order, orders
 from mcugrad.plan.stream import Stream
 from mcugrad.plan.tiles import Block, Tiles, blocks, narrowest, together
+from mcugrad.plan.timeline import Timeline
 
 SOLVED = 2  # plans, at most
 WORD = 4
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """Moments of an order: one for a node, one for each step of a stream, one for all nodes of tiles."""
-
-    begins: tuple[int, ...]  # of each node; those of a stream or of tiles begin together
-    ends: tuple[int, ...]
-    moments: int
-
-    @classmethod
-    def of(cls, nodes: int, streams: Sequence[Stream] = (), tiles: Sequence[Tiles] = ()) -> Timeline:
-        parts = {s.first: (s.last + 1 - s.first, len(s.steps)) for s in streams}
-        parts |= {t.first: (t.last + 1 - t.first, 1) for t in tiles}
-        begins, ends, now, i = [], [], 0, 0
-        while i < nodes:
-            count, steps = parts.get(i, (1, 1))
-            begins += [now] * count
-            ends += [now + steps - 1] * count
-            now, i = now + steps, i + count
-        return cls(tuple(begins), tuple(ends), now)
 
 
 @dataclass(frozen=True)
@@ -116,6 +96,19 @@ def plan(graph: Graph, exact: bool = True, tiled: bool = True) -> Plan:
     """The best of the candidate orders, wide gradients cut into tiles (if tiled) and the frozen front
     streamed where that pays; each is placed greedily, then, if exact and OR-tools is there, the best order by
     CP-SAT where a lower arena is not ruled out."""
+    plans, floor = _ways(graph, tiled)
+    best = _solved(plans) if exact and solver.available() else min(plans, key=lambda p: p.arena_bytes)
+    front = leading(graph, best.order)
+    return replace(best, floor=least(graph, front, narrowest(graph)) if best.tiles else floor)
+
+
+def lowest(graph: Graph) -> Plan:
+    """The way with the fewest bytes alive at its peak, placed greedily."""
+    return min(_ways(graph)[0], key=lambda p: (p.bound, p.arena_bytes))
+
+
+def _ways(graph: Graph, tiled: bool = True) -> tuple[list[Plan], int]:
+    """Orders, with tiles and streams and without; and what every order needs behind the front."""
     known = [place(graph, order) for order in orders(graph)]
     front = leading(graph, known[0].order)
     found = search(graph, min(_behind(p, front) for p in known), front)
@@ -123,9 +116,7 @@ def plan(graph: Graph, exact: bool = True, tiled: bool = True) -> Plan:
     whole = min(known, key=lambda p: (_behind(p, front), p.arena_bytes))
     cut = _cut(graph, whole, front) if tiled else whole
     known += [cut] if cut.tiles else []
-    plans = _streamed(graph, known, choose(graph, cut.order, cut.live), front)
-    best = _solved(plans) if exact and solver.available() else min(plans, key=lambda p: p.arena_bytes)
-    return replace(best, floor=least(graph, front, narrowest(graph)) if best.tiles else found.floor)
+    return _streamed(graph, known, choose(graph, cut.order, cut.live), front), found.floor
 
 
 def _cut(graph: Graph, whole: Plan, front: int) -> Plan:

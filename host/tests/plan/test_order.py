@@ -10,9 +10,10 @@ import pytest
 from mcugrad.ir import DType, Graph, Node, Value
 from mcugrad.plan.arena import live_bytes
 from mcugrad.plan.check import check
-from mcugrad.plan.memory import Lifetimes, Timeline, place, plan
+from mcugrad.plan.memory import Lifetimes, place, plan
 from mcugrad.plan.order import search
 from mcugrad.plan.schedule import Order, dependencies, orders
+from mcugrad.plan.timeline import Timeline
 
 ENOUGH = 1 << 40
 

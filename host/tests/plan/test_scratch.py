@@ -12,6 +12,7 @@ from mcugrad.errors import InternalError
 from mcugrad.ir import Graph
 from mcugrad.pipeline import lowered, uncalibrated
 from mcugrad.plan import cuts
+from mcugrad.plan.again import planned as best
 from mcugrad.plan.check import check
 from mcugrad.plan.memory import Plan, plan
 from mcugrad.plan.scratch import grown
@@ -57,3 +58,16 @@ def test_the_checker_finds_scratch_that_is_too_small_or_not_free(planned: tuple[
     for words in (graph.value(name).size - 1, most.arena_bytes // 4):
         with pytest.raises(InternalError):
             check(graph, replace(most, words=most.words | {name: words}))
+
+
+def test_a_kernel_at_the_peak_makes_do_with_less() -> None:
+    """Only there, and not where another peak is as high."""
+    graph = lowered(
+        uncalibrated(Net((8, 8, 3), 4).conv("conv0", 8, 3, 2).block("b0", 384, 8, 3).head(4), "last-1")
+    )
+    tight, placed = best(graph)
+    (name,) = (n.work for n in graph.nodes if n.work and tight.value(n.work) != graph.value(n.work))
+    assert name.startswith("b0.pw2.conv2d")
+    assert placed.bound <= 0.95 * plan(graph).bound
+    same, _ = best(lowered(uncalibrated(small(), "last-6")))
+    assert same.values == lowered(uncalibrated(small(), "last-6")).values
