@@ -110,11 +110,7 @@ class Cuts:
         ways = {
             tuple(p for p in self.cheapest(most, rows) if p[1] > p[0]) for most in limits for rows in ROWS
         }
-        grown = (
-            tuple(min((self._grow(part, limit, by) for by in BYTES), key=self._price) for part in way)
-            for way in sorted(ways)
-        )
-        return min(grown, key=self.price)
+        return min((tuple(self._cheap(part, limit) for part in way) for way in sorted(ways)), key=self.price)
 
     def lean(self, way: Sequence[Stream], limit: int, most: float) -> tuple[Stream, ...]:
         """The same parts with lower peaks, from the last one on, as far as instructions are left for that: in
@@ -123,7 +119,7 @@ class Cuts:
         for k, s in reversed([*enumerate(way)]):
             left, part = most - self.price(found) + self.price([s]), (s.first, s.last)
             limits = sorted({max(round(limit * share), self.peak(part)) for share in ROOM[1:]})
-            options = (self._grow(part, peak) for peak in limits)
+            options = (self._cheap(part, peak) for peak in limits)
             found[k] = next((option for option in options if self.price([option]) <= left), s)
         return tuple(found)
 
@@ -160,6 +156,9 @@ class Cuts:
     def _least(self, part: Part) -> dict[int, Way]:
         return {i: (1, self.words[i][0]) for i in range(part[0], part[1] + 1)}
 
+    def _cheap(self, part: Part, limit: int) -> Stream:
+        return min((self._grow(part, limit, by) for by in BYTES), key=self._price)
+
     def _grow(self, part: Part, limit: int, by: float) -> Stream:
         """First more rows, or scratch, where that saves most; by: how much the bytes count that it takes."""
         ways = self._least(part)
@@ -167,13 +166,11 @@ class Cuts:
         tried: set[tuple[int, Way]] = set()
         while more := [step for step in self._more(ways) if step not in tried]:
             has = {i: self._scratch(i, chosen) for i in ways}
-            i, way = max(
-                more,
-                key=lambda step: (
-                    self._saved(*step, ways[step[0]], has[step[0]])
-                    / self._taken(*step, ways[step[0]], chosen) ** by
-                ),
-            )
+            worth = [
+                self._saved(i, way, ways[i], has[i]) / self._taken(i, way, ways[i], chosen) ** by
+                for i, way in more
+            ]
+            i, way = more[worth.index(max(worth))]
             tried.add((i, way))
             other, peak = self._with_peak(part, ways | {i: way})
             if peak <= limit:
@@ -190,7 +187,7 @@ class Cuts:
         out, source = node.outs[0], node.ins[0]
         windows = (out in s.windows and out not in s.over) * row_bytes(self.graph, out)
         windows += (source in s.windows) * row_bytes(self.graph, source) * node.attrs.get("stride", 1)
-        return max(rows * windows + WORD * (way[1] - before[1]), 1)
+        return max(int(rows * windows) + WORD * (way[1] - before[1]), 1)
 
     def _more(self, ways: Mapping[int, Way]) -> Iterator[tuple[int, Way]]:
         """Twice as many rows of a node, or all the scratch that saves instructions."""

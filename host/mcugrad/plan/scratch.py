@@ -25,8 +25,9 @@ def grown(graph: Graph, plan: Plan) -> Plan:
     live = plan.live
     wanted = {b.values: _wanted(b, plan, live, most) for b in plan.buffers if most.keys() >= set(b.values)}
     buffers, words = _placed(plan, wanted), dict[str, int]()
-    for part in (*plan.streams, *plan.tiles):
-        buffers = _rearranged(buffers, part.first, part.last, wanted, plan.arena_bytes)
+    parts = [*((s.first, s.last) for s in plan.streams), *((t.first, t.last) for t in plan.tiles)]
+    for first, last in parts:
+        buffers = _rearranged(buffers, first, last, wanted, plan.arena_bytes)
     for i, b in enumerate(buffers):
         if b.values in wanted:
             others = [*buffers[:i], *buffers[i + 1 :]]
