@@ -32,7 +32,8 @@ on where it stopped.
 - **fp32 gradients**: the same int8 forward pass, gradients and weights in fp32, as the paper simulates; here
   with the device's batch of 1, the same images, epochs and warm-up + cosine schedule.
 - The learning rate (after the @) is the best on a fifth of the training images, in factors of two, found for
-  each simulated cell and for device 8.8; the other two modes take the latter.
+  each simulated cell and for device 8.8, in part with an earlier arithmetic; the other two modes take the
+  latter.
   ± is the standard deviation over three seeds; cells without it are one seed.
 - Budget: epochs {budget}; half of the images mirrored. The paper trains 50 epochs (VWW 10) in batches.
 - A dash is a cell that no question needs, *not run* one that is still empty.
