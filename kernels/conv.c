@@ -14,11 +14,11 @@ static int32_t dot(const int8_t *x, const int8_t *w, int32_t n, int32_t zero) {
     return sum;
 }
 
-static void put(int8_t *y, uint8_t *mask, int32_t i, int32_t acc, int32_t m, const mg_conv_params *p) {
-    int32_t t = mg_requant(acc, m, p->shift, p->zero_out), q = mg_ssat8(t);
+void mg_put_s8(int8_t *y, uint8_t *mask, int32_t i, int32_t acc, int32_t m, const mg_conv_params *p) {
+    const int32_t t = mg_requant(acc, m, p->shift, p->zero_out), q = mg_ssat8(t);
     y[i] = (int8_t)q;
     if (mask)
-        mg_put_bit(mask, i, q == t);
+        mask[i >> 3] = (uint8_t)((mask[i >> 3] & ~(1 << (i & 7))) | (q == t) << (i & 7));
 }
 
 /* One output: rows of a window are contiguous in x and in w, w being [KH][KW][CI] of one channel. */
@@ -38,8 +38,8 @@ MG_RARE void by_windows(int8_t *y, uint8_t *mask, const int8_t *x, const int8_t 
         for (int32_t ox = 0; ox < p->out_w; ox++) {
             mg_taps rows = mg_rows(oy, p), cols = mg_columns(ox, p);
             for (int32_t c = 0; c < p->out_c; c++)
-                put(y, mask, mg_out_at(oy, ox, p) + c, b[c] + window(x, w + c * per_channel, rows, cols, p),
-                    m[c], p);
+                mg_put_s8(y, mask, mg_out_at(oy, ox, p) + c,
+                          b[c] + window(x, w + c * per_channel, rows, cols, p), m[c], p);
         }
 }
 
@@ -49,6 +49,8 @@ void mg_conv2d_s8(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, cons
         mg_conv2d_s8__wide(y, mask, x, w, b, m, p);
     else if (MG_FAST && p->work && mg_quads(p, mask))
         mg_conv2d_s8__quads(y, mask, work, x, w, b, m, p);
+    else if (MG_FAST && p->work && mg_pointwise(p) && p->in_c % 4 == 0 && p->out_c % 2 == 0)
+        mg_conv2d_s8__pixel(y, mask, work, x, w, b, m, 0, p);
     else
         by_windows(y, mask, x, w, b, m, p);
 }
@@ -74,7 +76,7 @@ MG_RARE void depthwise_channel(int8_t *y, uint8_t *mask, int32_t *work, const in
     for (int32_t i = 0; i < p->out_h * p->out_w; i++) {
         const mg_taps rows = mg_rows(i / p->out_w, p), cols = mg_columns(i % p->out_w, p);
         const int32_t sum = depthwise_window(small ? plane : x + c, step, w + c, rows, cols, p);
-        put(y, mask, i * p->out_c + c, b[c] + sum, m[c], p);
+        mg_put_s8(y, mask, i * p->out_c + c, b[c] + sum, m[c], p);
     }
 }
 

@@ -39,6 +39,14 @@ void mg_depthwise_conv2d_s8(int8_t *y, uint8_t *mask, int32_t *work, const int8_
 void mg_conv2d_s8__quads(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,
                          const int32_t *b, const int32_t *m, const mg_conv_params *p);
 
+/* One sum to element i of y, and its bit of the mask. */
+void mg_put_s8(int8_t *y, uint8_t *mask, int32_t i, int32_t acc, int32_t m, const mg_conv_params *p);
+
+/* Pixels `from` on, one by one, for kernel 1, stride 1, pad 0, in_c % 4 == 0, out_c % 2 == 0; in_c / 2 words
+ * of work. */
+void mg_conv2d_s8__pixel(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,
+                         const int32_t *b, const int32_t *m, int32_t from, const mg_conv_params *p);
+
 /* For in_c % 4 == 0, kernel 3x3, 5x5 or 7x7, stride 1 or 2, pad at most half the kernel, shift 0. */
 void mg_depthwise_conv2d_s8__4(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, const int8_t *w,
                                const int32_t *b, const int32_t *m, const mg_conv_params *p);

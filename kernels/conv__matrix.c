@@ -158,36 +158,6 @@ static void requantise(const product *c, int32_t sum, int32_t pixel, int32_t cha
         c->mask[i >> 3] = (uint8_t)((c->mask[i >> 3] & ~(1 << (i & 7))) | (q == t) << (i & 7));
 }
 
-/* Two sums of one window, widened, by rows of int8 that are `taps` apart. */
-static __attribute__((noinline)) void two_sums(int32_t *sums, const uint32_t *x, const int8_t *w,
-                                               int32_t taps) {
-    int32_t a = sums[0], b = sums[1];
-    const uint32_t *const end = x + taps / 2;
-    do {
-        const uint32_t x02 = *x++, x13 = *x++, u = mg_load32(w), v = mg_load32(w + taps);
-        a = mg_smlad(x13, mg_sxtb16_ror8(u), mg_smlad(x02, mg_sxtb16(u), a));
-        b = mg_smlad(x13, mg_sxtb16_ror8(v), mg_smlad(x02, mg_sxtb16(v), b));
-        w += 4;
-    } while (x != end);
-    sums[0] = a, sums[1] = b;
-}
-
-/* The last pixel alone, two channels at a time, where four at a time would make three pixels twice. */
-MG_RARE void last_pixel(const product *c) {
-    uint32_t *const x = c->work, zero = mg_both(-c->p->zero_in);
-    const int32_t at = c->pixels - 1, taps = c->taps;
-    for (int32_t i = 0; i < taps; i += 4) {
-        const uint32_t v = mg_load32(c->x + at * taps + i);
-        x[i / 2] = mg_sxtab16(zero, v), x[i / 2 + 1] = mg_sxtab16_ror8(zero, v);
-    }
-    for (int32_t k = 0; k < c->p->out_c; k += 2) {
-        int32_t sums[] = {c->b[k], c->b[k + 1]};
-        two_sums(sums, x, c->w + k * taps, taps);
-        requantise(c, sums[0], at, k);
-        requantise(c, sums[1], at, k + 1);
-    }
-}
-
 /* Part `i` of the taps of four pixels: a row of the windows, or c->most input channels. */
 typedef struct {
     int32_t from, n;
@@ -272,10 +242,8 @@ void mg_conv2d_s8__quads(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *
     }
     if (some)
         return;
-    if (as_they_lie(&c) && c.pixels % 4 == 1 && p->out_c % 2 == 0 && c.taps <= 2 * c.words) {
-        last_pixel(&c);
-        c.pixels--;
-    }
+    if (as_they_lie(&c) && c.pixels % 4 == 1 && p->out_c % 2 == 0 && c.taps <= 2 * c.words)
+        mg_conv2d_s8__pixel(y, mask, work, x, w, b, m, --c.pixels, p);
     if (whole) {
         by_quads(&c, laid_by(&c));
         return;

@@ -7,7 +7,7 @@ without masks forward, fp32 backward). All figures are instructions a MAC, or a 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -176,7 +176,7 @@ def _each(op: str, *ins: Shape, peers: Peers = (), **rest: Any) -> Kernel:
 
 
 def _head(op: str, *ins: Shape, **rest: Any) -> Kernel:
-    return Kernel(f"fc {op} 160->10", op, ins, {"zero": -3, "scale": 0.02}, **rest)
+    return Kernel(f"head, float32: {op} 160->10", op, ins, {"zero": -3, "scale": 0.02}, **rest)
 
 
 MATRIX = [
@@ -191,7 +191,8 @@ MATRIX = [
     *Layer(4, 96, 576).both(2.02, 1.80, None),
     *Layer(4, 576, 160).both(1.65, 1.62, 1.05),
     Layer(8, 48, 192).part(24),
-    _head("linear", (160,), (10, 160), (10,), peers=(2.28, 3.21, 1.3)),
+    replace(Layer(1, 160, 10).forward(2.28, 3.21, 1.3), label="fc int8 160->10 (conv 1x1 of one pixel)"),
+    _head("linear", (160,), (10, 160), (10,), peers=(None, None, None)),
     _head("linear_dx", (10,), (10, 160), peers=(None, 4.72, None)),
     _head("linear_sgd", (10, 160), (10,), (10,), (160,), (1,), peers=(None, None, None)),
     Layer(8, 40, 160).dx(None, 3.57, 1.25),

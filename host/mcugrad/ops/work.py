@@ -49,7 +49,7 @@ def conv2d(ins: Sequence[Value], attrs: Attrs) -> Work:
     whole = taps <= longest and attrs["shift"] == 0 and (taps % 4 == 0 or co % 2 == 0)
     rows = kw * ci % 4 == 0 and (kw * ci <= LONGEST or one)
     if pixels < 4:
-        return NONE
+        return Work(ci // 2, ci // 2) if one and ci % 4 == 0 and co % 2 == 0 else NONE
     ways, sums = [_at_once(pixels, co, taps, one)] if whole else [], Work(0, 0)
     if rows:
         sums = _by_sums(min(TAPS, taps) if one else kw * ci, one, co)

@@ -25,6 +25,7 @@ BIG = [(33, 33, 1, 1), (32, 32, 3, 1), (33, 17, 5, 2), (16, 32, 7, 1), (2, 90, 3
 # height, width, channels in and out: few and many pixels, weights that fit widened and those that do not
 MATRICES = [(2, 2, 384, 8), (2, 2, 388, 8), (1, 4, 576, 56), (4, 5, 160, 40), (5, 3, 20, 64), (3, 2, 48, 24)]
 MATRICES += [(4, 4, 24, 144), (1, 3, 8, 8), (7, 9, 8, 32), (5, 5, 12, 13), (5, 5, 24, 16), (3, 3, 480, 6)]
+MATRICES += [(1, 1, 160, 10), (1, 1, 20, 2), (1, 2, 4, 6), (3, 1, 36, 14), (1, 1, 12, 9)]
 
 
 def out_shape(size: tuple[int, int, int, int], pad: int) -> tuple[int, int]:
