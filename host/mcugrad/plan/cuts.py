@@ -41,8 +41,8 @@ def choose(graph: Graph, order: Sequence[Node], live: Sequence[int]) -> list[tup
     limit = cuts.affordable(max(cuts.lowest, rest), whole, most)
     ways = [cuts.grown(round(limit * part)) for part in ROOM] + [cuts.single(limit)]
     ways = [way for way in ways if way and cuts.price(way) <= most]
-    ways += [cuts.lean(way, limit, most) for way in ways if most < inf]
-    return sorted(ways, key=cuts.price)
+    ways += [cuts.lean(min(ways, key=cuts.price), limit, most)] if ways and most < inf else []
+    return sorted((way for i, way in enumerate(ways) if way not in ways[:i]), key=cuts.price)
 
 
 def allowed(graph: Graph, order: Sequence[Node]) -> float:
