@@ -39,10 +39,11 @@ def choose(graph: Graph, order: Sequence[Node], live: Sequence[int]) -> list[tup
         return []
     cuts, most = Cuts(graph, order, front, live), allowed(graph, order)
     limit = cuts.affordable(max(cuts.lowest, rest), whole, most)
-    ways = [cuts.grown(round(limit * part)) for part in ROOM] + [cuts.single(limit)]
-    ways = [way for way in ways if way and cuts.price(way) <= most]
-    ways += [cuts.lean(min(ways, key=cuts.price), limit, most)] if ways and most < inf else []
-    return sorted((way for i, way in enumerate(ways) if way not in ways[:i]), key=cuts.price)
+    grown = {part: cuts.grown(round(limit * part)) for part in ROOM}
+    ways = [*grown.values(), cuts.single(limit)]
+    ways += [cuts.lean(grown[1], limit, most)] if most < inf else []
+    ways = [way for i, way in enumerate(ways) if way and cuts.price(way) <= most and way not in ways[:i]]
+    return sorted(ways, key=cuts.price)
 
 
 def allowed(graph: Graph, order: Sequence[Node]) -> float:
