@@ -37,7 +37,7 @@ void board_uart_write(const uint8_t *bytes, size_t count);
 /* Receiver errors (overrun, noise, framing) seen so far. */
 uint32_t board_uart_errors(void);
 
-enum { BOARD_UART_RING = 768, BOARD_UART_WINDOW = BOARD_UART_RING - 128 };
+enum { BOARD_UART_RING = 640, BOARD_UART_WINDOW = BOARD_UART_RING - 128 };
 
 /* Deepest stack since reset, bytes, from the paint. */
 uint32_t board_stack_high(void);

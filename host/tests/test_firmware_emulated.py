@@ -78,8 +78,8 @@ class Host:
         return self.receive()
 
     def run(self, label: int) -> Message:
-        for at in range(0, len(SAMPLE), 300):
-            self.ask("data", SAMPLE[at : at + 300], step=1, offset=at)
+        for at in range(0, len(SAMPLE), 200):
+            self.ask("data", SAMPLE[at : at + 200], step=1, offset=at)
         return self.ask("train", step=1, label=label, mode=MODES["eval"], lr=0.0, crc=zlib.crc32(SAMPLE))
 
 

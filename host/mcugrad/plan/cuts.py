@@ -39,9 +39,10 @@ def choose(graph: Graph, order: Sequence[Node], live: Sequence[int]) -> list[tup
         return []
     cuts, most = Cuts(graph, order, front, live), allowed(graph, order)
     limit = cuts.affordable(max(cuts.lowest, rest), whole, most)
-    ways = [cuts.grown(round(limit * part)) for part in ROOM] + [cuts.single(limit)]
-    ways = [way for way in ways if way and cuts.price(way) <= most]
-    ways += [cuts.lean(way, limit, most) for way in ways if most < inf]
+    grown = {part: cuts.grown(round(limit * part)) for part in ROOM}
+    ways = [*grown.values(), cuts.single(limit)]
+    ways += [cuts.lean(grown[1], limit, most)] if most < inf else []
+    ways = [way for i, way in enumerate(ways) if way and cuts.price(way) <= most and way not in ways[:i]]
     return sorted(ways, key=cuts.price)
 
 

@@ -14,9 +14,9 @@ from mcugrad.plan.memory import Plan
 from mcugrad.plan.peak import at_peak, state_bytes
 
 # RAM of the firmware itself, without the link's DMA ring; a test compares both with the ELF of every board.
-FIRMWARE = {"stm32f7": 548, "stm32h7": 548}
+FIRMWARE = {"stm32f7": 412, "stm32h7": 412}
 FEED = 8  # and of a first stream that takes the sample by rows
-RING = 768
+RING = 640
 MARK = 2  # bytes that a node's cycles take
 
 
