@@ -40,8 +40,8 @@ static inline void mg_lay_one(int8_t *to, const int8_t *x, int32_t at, int32_t f
 }
 
 /* Rows first <= ky < last of four windows from pixel `at` on, `pitch` bytes apart. */
-static inline void mg_lay_out(int8_t *to, int32_t pitch, const int8_t *x, int32_t at, int32_t first,
-                              int32_t last, const mg_conv_params *p) {
+static __attribute__((noinline)) void mg_lay_out(int8_t *to, int32_t pitch, const int8_t *x, int32_t at,
+                                                 int32_t first, int32_t last, const mg_conv_params *p) {
     const int32_t line = p->kernel_w * p->in_c, step = p->stride * p->in_c, ox = at % p->out_w;
     const int32_t left = ox * p->stride - p->pad, right = left + 3 * p->stride + p->kernel_w;
     const int32_t top = at / p->out_w * p->stride - p->pad_top;

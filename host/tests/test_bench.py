@@ -78,7 +78,6 @@ def test_what_streams_add_is_as_the_planner_expects(
     planned = compiled.plan
     costs = cuts.Cuts(compiled.graph, planned.order, leading(compiled.graph, planned.order), [])
     price = costs.price(planned.streams, planned.words)
-    print(kernel, price, added, price / added, [(s.first, s.last, len(s.steps)) for s in planned.streams])
     assert added > 0 and abs(price / added - 1) < 0.1
 
 
