@@ -7,6 +7,7 @@
 #include "geometry.h"
 #include "pair.h"
 #include "requant.h"
+#include "windows.h"
 
 enum {
     CHANNELS = 8, /* at a time at least, for whole bytes of the mask */
@@ -32,57 +33,6 @@ static int as_they_lie(const product *c) {
     return mg_pointwise(c->p) && c->taps == c->pitch;
 }
 
-/* n bytes, the last word perhaps once more; the empty assembly keeps the compiler from calling memcpy. */
-static inline void copy(int8_t *to, const int8_t *from, int32_t n) {
-    for (int32_t i = 0; i < n; i += n < 4 ? 1 : 4) {
-        const int32_t at = i + 4 <= n ? i : n - 4;
-        if (n < 4)
-            to[i] = from[i];
-        else
-            mg_store32(to + at, mg_load32(from + at));
-        __asm__("" : "+r"(to));
-    }
-}
-
-/* Four runs of n bytes, word by word, the last word perhaps once more: `step` apart there, `pitch` here. */
-static inline void copy_four(int8_t *to, int32_t pitch, const int8_t *from, int32_t step, int32_t n) {
-    for (int32_t i = 0; i < n; i += 4) {
-        const int32_t at = i + 4 <= n ? i : n - 4;
-        for (int32_t k = 0; k < 4; k++)
-            mg_store32(to + k * pitch + at, mg_load32(from + k * step + at));
-    }
-}
-
-/* Rows first <= ky < last of a window; what lies outside the map reads as the zero point. */
-static void lay_one(int8_t *to, const int8_t *x, int32_t at, int32_t first, int32_t last,
-                    const mg_conv_params *p) {
-    const mg_taps rows = mg_rows(at / p->out_w, p), cols = mg_columns(at % p->out_w, p);
-    const int32_t line = p->kernel_w * p->in_c, n = (cols.last - cols.first) * p->in_c;
-    if (rows.first > first || rows.last < last || n < line)
-        memset(to, p->zero_in, (size_t)((last - first) * line));
-    for (int32_t ky = first; ky < last; ky++)
-        if (ky >= rows.first && ky < rows.last)
-            copy(to + (ky - first) * line + cols.first * p->in_c,
-                 x + mg_in_at(rows.at + ky, cols.at + cols.first, p), n);
-}
-
-/* Rows first <= ky < last of four windows from pixel `at` on, `pitch` bytes apart. */
-static void lay_out(int8_t *to, int32_t pitch, const int8_t *x, int32_t at, int32_t first, int32_t last,
-                    const mg_conv_params *p) {
-    const int32_t line = p->kernel_w * p->in_c, step = p->stride * p->in_c, ox = at % p->out_w;
-    const int32_t left = ox * p->stride - p->pad, right = left + 3 * p->stride + p->kernel_w;
-    const int32_t top = at / p->out_w * p->stride - p->pad_top;
-    const int inside = top + first >= 0 && top + last <= p->in_h && left >= 0 && right <= p->in_w;
-    if (inside && ox + 3 < p->out_w && line >= 4) {
-        x += mg_in_at(top + first, left, p);
-        for (int32_t ky = first; ky < last; ky++, to += line, x += p->in_w * p->in_c)
-            copy_four(to, pitch, x, step, line);
-        return;
-    }
-    for (int32_t k = 0; k < 4; k++)
-        lay_one(to + k * pitch, x, at + k, first, last, p);
-}
-
 /* The last n % 4 bytes of n, zeros after them. */
 static uint32_t last_of(const int8_t *w, int32_t n) {
     uint32_t v = 0;
@@ -93,12 +43,13 @@ static uint32_t last_of(const int8_t *w, int32_t n) {
     return v;
 }
 
-/* Weights of some channels as pairs; padded taps weigh nothing. */
+/* Weights of some channels as pairs. Taps that pad them are those of the next channel: windows have zeros
+ * there; but behind the last ones there may be nothing. */
 MG_RARE void widen_weights(int16_t *to, const int8_t *w, int32_t channels, const product *c) {
-    const int32_t taps = c->taps, whole = taps & ~3;
-    if (whole == taps)
-        mg_widen_pairs(to, w, taps, taps, 0, channels / 2);
-    for (; whole < taps && channels > 0; channels -= 2, to += 2 * c->pitch, w += 2 * taps) {
+    const int32_t taps = c->taps, whole = taps & ~3, bulk = whole == taps ? channels : channels - 2;
+    mg_widen_pairs(to, w, taps, c->pitch, 0, bulk / 2);
+    if (bulk < channels) {
+        to += bulk * c->pitch, w += bulk * taps;
         const uint32_t last[] = {last_of(w, taps), last_of(w + taps, taps)};
         mg_widen_pairs(to, w, taps, whole, 0, whole > 0);
         mg_widen_pairs(to + 2 * whole, (const int8_t *)last, sizeof *last, 4, 0, 1);
@@ -114,7 +65,7 @@ MG_RARE void by_quads(const product *c, int8_t *bytes) {
     for (int32_t i = 0; i < c->pixels; i += 4) {
         const int32_t at = mg_min(i, c->pixels - 4);
         if (!pointwise)
-            lay_out(bytes, pitch, c->x, at, 0, p->kernel_h, p);
+            mg_lay_out(bytes, pitch, c->x, at, 0, p->kernel_h, p);
         mg_widen_quads(c->work, pointwise ? c->x + at * pitch : bytes, pitch, pitch, p->zero_in);
         out.b = c->b, out.m = c->m, out.y = c->y + at * out_c;
         if (c->mask)
@@ -128,11 +79,13 @@ MG_RARE void by_quads(const product *c, int8_t *bytes) {
 static void by_pairs(const product *c, int8_t *bytes, const int16_t *words, int32_t from, int32_t n) {
     const mg_conv_params *p = c->p;
     const int32_t out_c = p->out_c, pitch = c->pitch, pointwise = as_they_lie(c), zero = p->zero_in;
+    for (int32_t i = c->taps; i < pitch; i++)
+        bytes[i] = bytes[pitch + i] = bytes[2 * pitch + i] = bytes[3 * pitch + i] = (int8_t)zero;
     mg_pairs out = mg_pairs_of(words, pitch, n, c->b + from, c->m + from, out_c, p->zero_out);
     for (int32_t i = 0; i < c->pixels; i += 4) {
         const int32_t count = pointwise && c->pixels - i <= 2 ? 1 : 2, at = mg_min(i, c->pixels - 2 * count);
         if (!pointwise)
-            lay_out(bytes, pitch, c->x, at, 0, p->kernel_h, p);
+            mg_lay_out(bytes, pitch, c->x, at, 0, p->kernel_h, p);
         mg_widen_pairs(c->work, pointwise ? c->x + at * pitch : bytes, pitch, pitch, zero, count);
         out.x = c->work, out.y = c->y + at * out_c + from, out.left = count;
         if (c->mask)
@@ -182,7 +135,7 @@ static void widen_part(uint32_t *quads, int32_t i, part t, int32_t at, const pro
         mg_widen_quads(quads, c->x + at * c->taps + t.from, c->taps, t.n, p->zero_in);
         return;
     }
-    lay_out(bytes, t.n, c->x, at, i, i + 1, p);
+    mg_lay_out(bytes, t.n, c->x, at, i, i + 1, p);
     mg_widen_quads(quads, bytes, t.n, t.n, p->zero_in);
 }
 

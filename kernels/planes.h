@@ -12,11 +12,11 @@ enum { MG_CHANNELS = 4, MG_LINES = 8, MG_PARTS = 7 };
 /* Rows base to next - 1 of the map, each `columns` (even) of four planes, as many as `capacity`; columns
  * first to end - 1 lie inside the map, where column 0 is `from`, and rows top (0, or less if some above the
  * map are kept, as zeros) to bottom - 1 are those that windows meet. room: pixels that there is memory for.
- * taps: of each channel, `words` words. */
+ * taps: of each channel, `words` words. cleared: all rows that windows meet are kept, and were zero. */
 typedef struct {
     uint32_t *taps;
     int16_t *rows;
-    int32_t room, columns, capacity, base, next, from, first, end, top, bottom, words;
+    int32_t room, columns, capacity, base, next, from, first, end, top, bottom, words, cleared;
 } mg_planes;
 
 /* Bytes from a row to the next. */
@@ -41,13 +41,13 @@ static inline int32_t mg_most_columns(const mg_planes *v, int32_t rows) {
     return v->room / rows & ~1;
 }
 
-/* Columns `from` on of a map of so many columns; all zero. */
+/* Columns `from` on of a map of so many columns; zeros beside it. */
 void mg_planes_at(mg_planes *v, int32_t columns, int32_t from, int32_t width, int32_t top, int32_t bottom);
 
 /* Whether row v->next is one of the map; if not, it is made zero. */
 static inline int mg_row_inside(mg_planes *v, int32_t height) {
     const int inside = v->next >= 0 && v->next < height;
-    if (!inside && v->capacity < v->bottom - v->top)
+    if (!inside && !v->cleared)
         memset(mg_row_at(v, v->next), 0, (size_t)mg_pitch(v));
     return inside;
 }

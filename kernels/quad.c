@@ -1,7 +1,6 @@
 /* The inner loops of the matrix products. In the assembly: r1 quads, lr their end, r12 rows, r4-r7 sums, r2
  * and r3 four elements of a row, r8-r11 a word of each quad; r0 what remains in memory. The loop makes 32
- * products of each and is entered so that the right number of steps is done, or left at once. The same in C:
- * quad__twins.c. */
+ * products of each, is entered so that the right number is made, or left at once. In C: quad__twins.c. */
 #include "quad.h"
 
 #if MG_DSP

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 
 import pytest
 
-from mcugrad import baselines, bench, ops
+from mcugrad import baselines, bench, boards, ops
 from mcugrad.bench import Case
 from mcugrad.bench.parts import attributed
 from mcugrad.errors import InternalError
 from mcugrad.passes.schemes import INFERENCE
-from mcugrad.pipeline import lowered, uncalibrated
+from mcugrad.pipeline import compile_model, lowered, uncalibrated
+from mcugrad.plan import cuts
+from mcugrad.plan.front import leading
 from mcugrad.plan.memory import place
 from mcugrad.plan.rows import streamable
 from mcugrad.plan.stream import FEED, stream
-from tests.networks import wide_front
+from tests.networks import Net, wide_front
 
 BOARD = "nucleo_f746zg"
 
@@ -56,6 +59,26 @@ def test_what_a_stream_costs_goes_to_its_nodes() -> None:
     assert found[fed.last + 1 :] == nodes[fed.last + 1 :]
     with pytest.raises(InternalError, match="calls"):
         attributed(graph, placed, nodes, marks, calls[2:])
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_what_streams_add_is_as_the_planner_expects(
+    kernel: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against the same step with every map whole and all scratch that saves instructions."""
+    monkeypatch.setattr(cuts, "MOST", inf)
+    net = (
+        Net((96, 96, 3), 1).conv("conv0", 16, 3, 2).block("b0", 32, 16, kernel, 2).block("b1", 64, 16, kernel)
+    )
+    compiled = compile_model(net.block("b2", 48, 24, kernel, 2).head(4), "head-only", boards.load(BOARD))
+    assert compiled.plan.streams
+    builds = {"rows": compiled, "whole": bench.whole(compiled)}
+    found = {name: bench.measure_compiled(c, BOARD, tmp_path / name) for name, c in builds.items()}
+    added = found["rows"]["instructions"]["forward"] - found["whole"]["instructions"]["forward"]
+    planned = compiled.plan
+    costs = cuts.Cuts(compiled.graph, planned.order, leading(compiled.graph, planned.order), [])
+    price = costs.price(planned.streams, planned.words)
+    assert added > 0 and abs(price / added - 1) < 0.1
 
 
 def test_a_rise_is_found() -> None:

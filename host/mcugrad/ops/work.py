@@ -21,6 +21,7 @@ BLOCK = 4 * ROWS  # sums of a block of a weight gradient, at most
 PIXELS = 256  # that a 1x1 weight gradient sums
 LONGEST = 192  # products in a row of a window
 PLANES = 532  # words at most for rows of four channels of a depthwise map
+WINDOW = 720  # the same where that spares strips: for the rows of one window
 LANE_PITCH, LANE_LINE = (
     20,
     6,
@@ -207,4 +208,5 @@ def _planes(taps: int, columns: tuple[int, int], rows: tuple[int, int], before: 
     """Of four channels: taps, and so many rows of so many columns at least and at most; planes.h."""
     least, most = (-(-c // 2) * 4 * max(r, rows[0]) for c, r in zip(columns, rows, strict=True))
     before += 4 * taps
-    return Work(before + min(PLANES, least), before + min(PLANES, most))
+    window = -(-columns[1] // 2) * 4 * rows[0]
+    return Work(before + min(PLANES, least), before + min(max(PLANES, window * (window <= WINDOW)), most))

@@ -15,10 +15,11 @@ PORTABLE = 8  # of the portable loops, a MAC
 # Of four pixels: besides, of an input; of a channel, besides and of a product. Weights int8, or widened.
 TILES = (68, 4.25, 23.2, 3.25), (127, 4.5, 21, 2.59)
 ROUND, PAIR, WEIGHT = 42, 13, 1.125  # weights widened: each time, of two channels, of a weight
-PADDED = 60  # of two channels, where taps are no whole words
-STRIP, ROW, PIXEL = 790, 74, 8.1  # of all channels; of a row of four channels, and what is taken apart of it
-LINES = {3: 370, 5: 640, 7: 980}  # of four channels, by the kernel: each time rows are fetched
-RUN = {(3, 1): 220, (3, 2): 223, (5, 1): 487, (5, 2): 554, (7, 1): 792, (7, 2): 816}  # 4 x 4 outputs
+PADDED = 75  # more each time, where taps are no whole words
+LAID = 50, 6.3  # of a row of four windows that are laid out, and of a byte of it
+STRIP, ROW, PIXEL = 690, 86, 7.9  # of all channels; of a row of four channels, and what is taken apart of it
+LINES = {3: 375, 5: 660, 7: 950}  # of four channels, by the kernel: each time rows are fetched
+RUN = {(3, 1): 218, (3, 2): 219, (5, 1): 482, (5, 2): 524, (7, 1): 794, (7, 2): 807}  # 4 x 4 outputs
 
 
 def instructions(graph: Graph, node: Node, rows: int, words: int, read: float) -> float:
@@ -41,9 +42,11 @@ def _conv2d(graph: Graph, node: Node, rows: int, words: int) -> float:
     most = work.widened(pixels, co, taps, one, words)
     rounds = -(-co // most) if most else 1
     tile, each, put, product = TILES[bool(most)]
-    pair = PAIR + 2 * WEIGHT * taps + (PADDED if taps % 4 else 0)
-    weights = ROUND * rounds + pair * co / 2 if most else 0
-    return CALL + weights + -(-pixels // 4) * (rounds * (tile + each * taps) + co * (put + product * taps))
+    pair = PAIR + 2 * WEIGHT * taps
+    weights = (ROUND + PADDED * (taps % 4 > 0)) * rounds + pair * co / 2 if most else 0
+    laid = 0 if one else kh * (LAID[0] + LAID[1] * kw * ci)
+    once = tile + each * taps + laid
+    return CALL + weights + -(-pixels // 4) * (rounds * once + co * (put + product * taps))
 
 
 def _depthwise(graph: Graph, node: Node, rows: int, words: int, read: float) -> float:

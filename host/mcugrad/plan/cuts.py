@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
 from math import inf
+from types import MappingProxyType
 
 from mcugrad import ops
 from mcugrad.ir import Graph, Node
@@ -130,12 +131,12 @@ class Cuts:
             self._stream(part, self._least(part)) for part in self.cheapest(limit) if part[1] > part[0]
         )
 
-    def price(self, streams: Sequence[Stream]) -> float:
-        """Instructions that streams add, about."""
-        return sum(self._price(s) for s in streams)
+    def price(self, streams: Sequence[Stream], words: Mapping[str, int] = MappingProxyType({})) -> float:
+        """Instructions that streams add, about. words: of scratch, where they are known."""
+        return sum(self._price(s, words) for s in streams)
 
-    def _price(self, s: Stream) -> float:
-        words = {i: self._expected(i, s) for i in range(s.first, s.last + 1)}
+    def _price(self, s: Stream, known: Mapping[str, int] = MappingProxyType({})) -> float:
+        words = {i: known.get(self.order[i].work, self._expected(i, s)) for i in range(s.first, s.last + 1)}
         calls = Counter((step.node, (step.rows, words[step.node]), step.rows_in) for step in _calls(s))
         made = sum(count * (STEP + self._call(*call)) for call, count in calls.items())
         moved = sum(self._row(step.node, s) * step.to for step in s.steps if step.drop)

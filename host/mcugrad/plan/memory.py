@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 from mcugrad.ir import Graph, Node, Value
 from mcugrad.ops.op import shared
@@ -155,13 +156,8 @@ def _solved(plans: Sequence[Plan]) -> Plan:
     bytes the first. The model's hash, which names the order, does not depend on OR-tools."""
     best = _exact(min(plans, key=lambda p: p.arena_bytes))
     same = [p for p in plans if p.order == best.order and p.bound <= best.arena_bytes]
-    for p in same[:SOLVED]:
-        if p.streams == best.streams:
-            break
-        found = _exact(p)
-        if found.arena_bytes <= best.arena_bytes:
-            return found
-    return best
+    found = map(_exact, takewhile(lambda p: p.streams != best.streams, same[:SOLVED]))
+    return next((p for p in found if p.arena_bytes <= best.arena_bytes), best)
 
 
 def _exact(p: Plan) -> Plan:
