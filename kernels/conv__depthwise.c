@@ -68,12 +68,15 @@ static __attribute__((noinline)) void fill(mg_planes *v, const int8_t *x, int32_
     }
 }
 
-typedef int32_t lines_function(const mg_lines *s);
+typedef void lines_function(const mg_lines *s);
 
 #define KIND(s) ((s)->bits ? MG_TO_S8_AND_BITS : MG_TO_S8)
 #define LINES(kernel, stride)                                                                                \
-    static int32_t lines_##kernel##_##stride(const mg_lines *s) {                                            \
-        return kernel == 3 ? mg_lines_of_3x3(s, stride, KIND(s)) : mg_lines_of(s, kernel, stride, KIND(s));  \
+    static void lines_##kernel##_##stride(const mg_lines *s) {                                               \
+        if (kernel == 3)                                                                                     \
+            mg_lines_of_3x3(s, stride, KIND(s));                                                             \
+        else                                                                                                 \
+            mg_lines_of(s, kernel, stride, KIND(s));                                                         \
     }
 LINES(3, 1)
 LINES(3, 2)

@@ -44,7 +44,7 @@ static inline int32_t tap_at(int32_t j, int32_t i, const mg_conv_params *p) {
 }
 
 /* Places, phase by phase; those outside the kernel are -1. */
-MG_RARE void place(plan *v, int32_t *memory) {
+static __attribute__((noinline)) void place(plan *v, int32_t *memory) {
     const mg_conv_params *const p = v->p;
     const int32_t kernel = p->kernel_w, stride = p->stride;
     int32_t *to = v->places = memory;
@@ -112,7 +112,7 @@ static mg_lane_line line_of(int32_t row, int32_t rows, int32_t high, int32_t wid
 }
 
 /* Of an odd number of outputs the last two come once more. */
-MG_RARE void lay(plan *v) {
+static __attribute__((noinline)) void lay(plan *v) {
     const mg_conv_params *const p = v->p;
     const piece *const t = &v->t;
     const int32_t stride = p->stride, size = sizeof(int16_t), step = size * stride * p->in_c;

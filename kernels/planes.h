@@ -94,8 +94,7 @@ typedef struct {
 void mg_lay(mg_layout *l, const mg_planes *v, int32_t count, int32_t at, int32_t down, int32_t height,
             int32_t row, int32_t stride);
 
-/* Returns `zero`, which int16 change. */
-MG_INLINE int32_t mg_lines_of(const mg_lines *s, const int taps, const int stride, const mg_kind kind) {
+MG_INLINE void mg_lines_of(const mg_lines *s, const int taps, const int stride, const mg_kind kind) {
     const int32_t pitch = s->pitch;
     const mg_line *const begin = s->layout->lines, *const end = begin + s->layout->parts;
     const int16_t *x = s->x;
@@ -109,11 +108,10 @@ MG_INLINE int32_t mg_lines_of(const mg_lines *s, const int taps, const int strid
         for (const mg_line *line = begin; line < end; line++)
             mg_runs(&r, x, line, w, pitch, taps, stride, kind);
     }
-    return r.scale.zero;
 }
 
-/* The same for windows of 3 x 3, all of whose rows are met, and int8. */
-MG_INLINE int32_t mg_lines_of_3x3(const mg_lines *s, const int stride, const mg_kind kind) {
+/* The same for windows of 3 x 3, all of whose rows are met. */
+MG_INLINE void mg_lines_of_3x3(const mg_lines *s, const int stride, const mg_kind kind) {
 #if MG_DSP
     const int32_t pitch = s->pitch, runs = s->runs, lines = s->layout->count;
     const int16_t *x = s->x + s->layout->lines[0].x / 2;
@@ -133,9 +131,8 @@ MG_INLINE int32_t mg_lines_of_3x3(const mg_lines *s, const int stride, const mg_
         MG_RUNS_OF(MG_RUNS_3X3, MG_WINDOW_3_1);
     else
         MG_RUNS_OF(MG_RUNS_3X3, MG_WINDOW_3_2);
-    return 0;
 #else
-    return mg_lines_of(s, 3, stride, kind);
+    mg_lines_of(s, 3, stride, kind);
 #endif
 }
 
