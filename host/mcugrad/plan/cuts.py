@@ -73,6 +73,7 @@ class Cuts:
         self.peaks: dict[Part, int] = {}
         self.known: dict[tuple[Part, tuple[Way, ...]], tuple[Stream, int]] = {}
         self.costs: dict[tuple[int, Way, float], float] = {}
+        self.added: dict[tuple[Part, int], float] = {}
         self.starts = self._starts()
 
     @cached_property
@@ -260,9 +261,11 @@ class Cuts:
     def _cost(self, part: Part, rows: int) -> float:
         """Instructions that a stream adds with so many rows a call, about; those of moves are few."""
         a, b = part
-        if a == b:
-            return 0.0
-        return sum(self._made(i, (rows, self.words[i][1])) - self._whole(i) for i in range(a, b + 1))
+        if (part, rows) not in self.added:
+            nodes = range(a, b + 1) if b > a else ()
+            added = (self._made(i, (rows, self.words[i][1])) - self._whole(i) for i in nodes)
+            self.added[part, rows] = sum(added, 0.0)
+        return self.added[part, rows]
 
     def _made(self, i: int, way: Way) -> float:
         """Instructions of all calls of a node."""
