@@ -42,7 +42,7 @@ def choose(graph: Graph, order: Sequence[Node], live: Sequence[int]) -> list[tup
     limit = cuts.affordable(max(cuts.lowest, rest), whole, most)
     grown = {part: cuts.grown(round(limit * part)) for part in ROOM}
     ways = [*grown.values(), cuts.single(limit)]
-    ways += [cuts.lean(grown[1], limit, most)] if most < inf else []
+    ways += [cuts.lean(grown[part], round(limit * part), most) for part in ROOM[:2] if most < inf]
     ways = [way for i, way in enumerate(ways) if way and cuts.price(way) <= most and way not in ways[:i]]
     return sorted(ways, key=cuts.price)
 
