@@ -6,11 +6,11 @@ from __future__ import annotations
 from mcugrad.ir import Graph, Node
 from mcugrad.passes.rematerialise import rematerialise
 from mcugrad.passes.scratch import tightened
-from mcugrad.plan.memory import Plan, lowest, plan, solved
+from mcugrad.plan.memory import Plan, harder, lowest, plan
 from mcugrad.plan.tiles import chain
 
-WORTH = 0.05  # of the most bytes alive: a lower arena has less room for all other scratch too
-HARD, ENOUGH = 2.0, 0.01  # effort on a plan whose gap is larger
+WORTH = 0.03  # of the most bytes alive: a lower arena has less room for all other scratch too
+ENOUGH = 1.01  # of the most bytes alive: a plan that needs more is placed with more effort
 
 
 def planned(graph: Graph, exact: bool = True) -> tuple[Graph, Plan]:
@@ -19,7 +19,7 @@ def planned(graph: Graph, exact: bool = True) -> tuple[Graph, Plan]:
     without OR-tools."""
     graph = _tightened(*_made_again(graph))
     found = plan(graph, exact)
-    return graph, solved(found, HARD) if exact and found.gap > ENOUGH else found
+    return graph, harder(graph, found) if exact and found.arena_bytes > ENOUGH * found.bound else found
 
 
 def _made_again(graph: Graph) -> tuple[Graph, Plan]:

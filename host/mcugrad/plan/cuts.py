@@ -42,7 +42,7 @@ def choose(graph: Graph, order: Sequence[Node], live: Sequence[int]) -> list[tup
     limit = cuts.affordable(max(cuts.lowest, rest), whole, most)
     grown = {part: cuts.grown(round(limit * part)) for part in ROOM}
     ways = [*grown.values(), cuts.single(limit)]
-    ways += [cuts.lean(grown[1], limit, most)] if most < inf else []
+    ways += [cuts.lean(grown[part], round(limit * part), most) for part in ROOM[:2] if most < inf]
     ways = [way for i, way in enumerate(ways) if way and cuts.price(way) <= most and way not in ways[:i]]
     return sorted(ways, key=cuts.price)
 
@@ -73,6 +73,7 @@ class Cuts:
         self.peaks: dict[Part, int] = {}
         self.known: dict[tuple[Part, tuple[Way, ...]], tuple[Stream, int]] = {}
         self.costs: dict[tuple[int, Way, float], float] = {}
+        self.added: dict[tuple[Part, int], float] = {}
         self.starts = self._starts()
 
     @cached_property
@@ -260,9 +261,11 @@ class Cuts:
     def _cost(self, part: Part, rows: int) -> float:
         """Instructions that a stream adds with so many rows a call, about; those of moves are few."""
         a, b = part
-        if a == b:
-            return 0.0
-        return sum(self._made(i, (rows, self.words[i][1])) - self._whole(i) for i in range(a, b + 1))
+        if (part, rows) not in self.added:
+            nodes = range(a, b + 1) if b > a else ()
+            added = (self._made(i, (rows, self.words[i][1])) - self._whole(i) for i in nodes)
+            self.added[part, rows] = sum(added, 0.0)
+        return self.added[part, rows]
 
     def _made(self, i: int, way: Way) -> float:
         """Instructions of all calls of a node."""

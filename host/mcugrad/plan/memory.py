@@ -21,6 +21,7 @@ from mcugrad.plan.tiles import Block, Tiles, blocks, narrowest, together
 from mcugrad.plan.timeline import Timeline
 
 SOLVED = 2  # plans, at most
+TRIED, HARD = 2, 4.0  # plans, and the effort on each, where that leaves too much
 WORD = 4
 
 
@@ -158,6 +159,16 @@ def _solved(plans: Sequence[Plan]) -> Plan:
     same = [p for p in plans if p.order == best.order and p.bound <= best.arena_bytes]
     found = map(_exact, takewhile(lambda p: p.streams != best.streams, same[:SOLVED]))
     return next((p for p in found if p.arena_bytes <= best.arena_bytes), best)
+
+
+def harder(graph: Graph, found: Plan) -> Plan:
+    """Lower, if other streams of the same order allow it, those with the fewest live bytes first."""
+    lower = [p for p in _ways(graph)[0] if p.order == found.order and p.bound < found.arena_bytes]
+    for p in sorted(lower, key=lambda p: p.bound)[:TRIED]:
+        if p.bound < (1 - solver.SMALL) * found.arena_bytes and solver.available():
+            other = replace(solved(p, HARD), floor=found.floor)
+            found = min(found, other, key=lambda p: p.arena_bytes)
+    return found
 
 
 def _exact(p: Plan) -> Plan:
