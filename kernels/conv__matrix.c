@@ -86,7 +86,11 @@ static void by_pairs(const product *c, int8_t *bytes, const int16_t *words, int3
         const int32_t count = pointwise && c->pixels - i <= 2 ? 1 : 2, at = mg_min(i, c->pixels - 2 * count);
         if (!pointwise)
             mg_lay_out(bytes, pitch, c->x, at, 0, p->kernel_h, p);
-        mg_widen_pairs(c->work, pointwise ? c->x + at * pitch : bytes, pitch, pitch, zero, count);
+        const int8_t *const x = pointwise ? c->x + at * pitch : bytes;
+        if (count == 2)
+            mg_widen_pixels(c->work, x, pitch, pitch, zero);
+        else
+            mg_widen_pairs(c->work, x, pitch, pitch, zero, 1);
         out.x = c->work, out.y = c->y + at * out_c + from, out.left = count;
         if (c->mask)
             out.mask = c->mask + (at * out_c + from) / 8;
@@ -102,13 +106,20 @@ static product all_of(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, 
     return (product){x, w, b, m, y, mask, p, n, taps, (taps + 3) & ~3, (uint32_t *)work, p->work, TAPS};
 }
 
-static void requantise(const product *c, int32_t sum, int32_t pixel, int32_t channel) {
-    const mg_conv_params *p = c->p;
-    const int32_t t = mg_requant(sum, c->m[channel], p->shift, p->zero_out), q = mg_ssat8(t),
-                  i = pixel * p->out_c + channel;
-    c->y[i] = (int8_t)q;
-    if (c->mask)
-        c->mask[i >> 3] = (uint8_t)((c->mask[i >> 3] & ~(1 << (i & 7))) | (q == t) << (i & 7));
+/* Sums of four pixels and n channels, the first `at` and `from`. */
+static __attribute__((noinline)) void requantise(const product *c, int32_t (*sums)[4], int32_t at,
+                                                 int32_t from, int32_t n) {
+    const int32_t shift = c->p->shift, zero = c->p->zero_out, out_c = c->p->out_c, *m = c->m + from;
+    int8_t *const y = c->y;
+    uint8_t *const mask = c->mask;
+    for (int32_t j = 0, first = at * out_c + from; j < n; j++, first++)
+#pragma GCC unroll 1
+        for (int32_t k = 0, i = first; k < 4; k++, i += out_c) {
+            const int32_t t = mg_requant(sums[j][k], m[j], shift, zero), q = mg_ssat8(t);
+            y[i] = (int8_t)q;
+            if (mask)
+                mask[i >> 3] = (uint8_t)((mask[i >> 3] & ~(1 << (i & 7))) | (q == t) << (i & 7));
+        }
 }
 
 /* Part `i` of the taps of four pixels: a row of the windows, or c->most input channels. */
@@ -157,8 +168,7 @@ static void by_sums(const product *c, const int8_t *w, int32_t from, int32_t n) 
             widen_part(quads, k, t, at, c);
             mg_quads_s8(*sums, w + t.from, quads, (mg_rows_of){t.n, n, c->taps, 4});
         }
-        for (int32_t j = 0; j < 4 * n; j++)
-            requantise(c, sums[j / 4][j % 4], at + j % 4, from + j / 4);
+        requantise(c, sums, at, from, n);
     }
 }
 

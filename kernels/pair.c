@@ -166,6 +166,34 @@ void mg_widen_pairs(void *pairs, const int8_t *x, int32_t pitch, int32_t n, int3
                          : "r4", "r5", "r8", "r9", "r10", "r11", "r12", "cc", "memory");
 }
 
+void mg_widen_pixels(uint32_t *pairs, const int8_t *x, int32_t pitch, int32_t n, int32_t zero) {
+    register uint32_t *r0 __asm__("r0") = pairs, *r7 __asm__("r7") = pairs + n;
+    register const int8_t *r1 __asm__("r1") = x, *r3 __asm__("r3") = x + 3 * pitch;
+    register int32_t r2 __asm__("r2") = pitch;
+    register uint32_t r12 __asm__("r12") = mg_both(-zero);
+    register const int8_t *lr __asm__("lr") = x + n;
+    __asm__ volatile("1:                           \n\t"
+                     "ldr     r5, [r1, r2]         \n\t"
+                     "ldr     r6, [r1, r2, lsl #1] \n\t"
+                     "ldr     r4, [r1], #4         \n\t"
+                     "sxtab16 r8, r12, r4          \n\t"
+                     "sxtab16 r9, r12, r5          \n\t"
+                     "sxtab16 r10, r12, r4, ror #8 \n\t"
+                     "sxtab16 r11, r12, r5, ror #8 \n\t"
+                     "ldr     r4, [r3], #4         \n\t"
+                     "stmia   r0!, {r8-r11}        \n\t"
+                     "sxtab16 r8, r12, r6          \n\t"
+                     "sxtab16 r9, r12, r4          \n\t"
+                     "sxtab16 r10, r12, r6, ror #8 \n\t"
+                     "sxtab16 r11, r12, r4, ror #8 \n\t"
+                     "stmia   r7!, {r8-r11}        \n\t"
+                     "cmp     r1, lr               \n\t"
+                     "bne     1b"
+                     : "+r"(r0), "+r"(r1), "+r"(r2), "+r"(r3), "+r"(r7), "+r"(r12), "+r"(lr)
+                     :
+                     : "r4", "r5", "r6", "r8", "r9", "r10", "r11", "cc", "memory");
+}
+
 PIXELS(mg_pixels_pairs, PUT, "", "")
 PIXELS(mg_pixels_masked_pairs, PUT_AND_KEEP, BITS, NEXT_BITS)
 
@@ -210,6 +238,10 @@ void mg_widen_pairs(void *pairs, const int8_t *x, int32_t pitch, int32_t n, int3
                 const uint32_t v = mg_load32(x + k * pitch);
                 to[k] = mg_sxtab16(less, v), to[2 + k] = mg_sxtab16_ror8(less, v);
             }
+}
+
+void mg_widen_pixels(uint32_t *pairs, const int8_t *x, int32_t pitch, int32_t n, int32_t zero) {
+    mg_widen_pairs(pairs, x, pitch, n, zero, 2);
 }
 
 #endif

@@ -34,4 +34,7 @@ void mg_pixels_masked_pairs(mg_pairs *out);
 /* `count` pairs, one behind the other: each of two rows of n int8, `pitch` apart, less `zero`. */
 void mg_widen_pairs(void *pairs, const int8_t *x, int32_t pitch, int32_t n, int32_t zero, int32_t count);
 
+/* The same of two pairs. */
+void mg_widen_pixels(uint32_t *pairs, const int8_t *x, int32_t pitch, int32_t n, int32_t zero);
+
 #endif

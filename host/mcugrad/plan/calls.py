@@ -13,7 +13,7 @@ ADD, CALL = 60, 250
 ELEMENT = 7.8  # of an add
 PORTABLE = 8  # of the portable loops, a MAC
 # Of four pixels: besides, of an input; of a channel, besides and of a product. Weights int8, or widened.
-TILES = (68, 4.25, 23.2, 3.25), (127, 4.5, 21, 2.59)
+TILES = (68, 4.25, 23.2, 3.25), (108, 4.0, 21, 2.59)
 ROUND, PAIR, WEIGHT = 42, 13, 1.125  # weights widened: each time, of two channels, of a weight
 PADDED = 75  # more each time, where taps are no whole words
 LAID = 50, 6.3  # of a row of four windows that are laid out, and of a byte of it
