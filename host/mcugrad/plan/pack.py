@@ -8,6 +8,7 @@ from dataclasses import replace
 from mcugrad.plan.arena import Buffer, rounded
 
 TRIES = 20
+NOWHERE = -1
 
 Conflicts = list[list[tuple[int, int, int]]]
 
@@ -77,15 +78,16 @@ def _conflicts(buffers: Sequence[Buffer]) -> Conflicts:
 
 def _lay(queue: Iterable[int], conflicts: Conflicts, fixed: Mapping[int, int]) -> dict[int, int]:
     """Offsets by buffer, in the queue's order: each the lowest that those before it leave."""
-    offsets = dict(fixed)
+    offsets, placed = dict(fixed), [NOWHERE] * len(conflicts)
+    for i, offset in fixed.items():
+        placed[i] = offset
     for i in queue:
         offset = 0
-        others = ((offsets[j] + a, offsets[j] + b) for j, a, b in conflicts[i] if j in offsets)
-        for low, high in sorted(others):
+        for low, high in sorted([(o + a, o + b) for j, a, b in conflicts[i] if (o := placed[j]) != NOWHERE]):
             if offset <= low:
                 break
             offset = max(offset, high)
-        offsets[i] = offset
+        offsets[i] = placed[i] = offset
     return offsets
 
 
