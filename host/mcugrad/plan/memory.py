@@ -20,7 +20,7 @@ from mcugrad.plan.stream import Stream
 from mcugrad.plan.tiles import Block, Tiles, blocks, narrowest, together
 from mcugrad.plan.timeline import Timeline
 
-SOLVED = 2  # plans, at most
+SOLVED = 1  # more plans, at most
 TRIED, HARD = 2, 4.0  # plans, and the effort on each, where that leaves too much
 WORD = 4
 
