@@ -110,16 +110,15 @@ static product all_of(int8_t *y, uint8_t *mask, int32_t *work, const int8_t *x, 
 static __attribute__((noinline)) void requantise(const product *c, int32_t (*sums)[4], int32_t at,
                                                  int32_t from, int32_t n) {
     const int32_t shift = c->p->shift, zero = c->p->zero_out, out_c = c->p->out_c, *m = c->m + from;
-    int8_t *const y = c->y;
-    uint8_t *const mask = c->mask;
-    for (int32_t j = 0, first = at * out_c + from; j < n; j++, first++)
-#pragma GCC unroll 1
-        for (int32_t k = 0, i = first; k < 4; k++, i += out_c) {
-            const int32_t t = mg_requant(sums[j][k], m[j], shift, zero), q = mg_ssat8(t);
-            y[i] = (int8_t)q;
-            if (mask)
-                mask[i >> 3] = (uint8_t)((mask[i >> 3] & ~(1 << (i & 7))) | (q == t) << (i & 7));
-        }
+    const int32_t first = at * out_c + from;
+    if (c->mask || shift) {
+        for (int32_t j = 0; j < 4 * n; j++)
+            mg_put_s8(c->y, c->mask, first + j % 4 * out_c + j / 4, sums[j / 4][j % 4], m[j / 4], c->p);
+        return;
+    }
+    for (int8_t *y = c->y + first, *const end = y + n; y != end; y++, sums++, m++)
+        for (int32_t k = 0; k < 4; k++)
+            y[k * out_c] = mg_ssat8(mg_smmlar((*sums)[k], *m, zero));
 }
 
 /* Part `i` of the taps of four pixels: a row of the windows, or c->most input channels. */

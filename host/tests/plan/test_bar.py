@@ -1,4 +1,4 @@
-"""The planner's bar: the paper's fifteen schemes within 2 % of what is proved, all within a minute of two cores."""
+"""The planner's bar: the paper's fifteen schemes within 2 % of what is proved, in a minute of two cores."""
 
 from __future__ import annotations
 
