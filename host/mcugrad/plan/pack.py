@@ -18,7 +18,7 @@ def pack(
 ) -> list[Buffer]:
     """Each buffer at the lowest free offset: the largest first, those of most bytes and moments, those that
     come first, those that end last, those that live longest; then again, with the one that ended highest
-    before all others. The fixed ones stay where they are."""
+    before all others. The fixed ones stay where they are, and come first."""
     every = [*fixed, *buffers]
     layouts = _layouts(every, len(fixed), bound, tries)
     best = min(layouts, key=lambda offsets: _end(every, offsets), default={})

@@ -68,7 +68,7 @@ def _rearranged(
             larger = [_raised(b, share, wanted[values]) if b.values == values else b for b in inside]
             placed = pack(larger, arena, around)
             if top(placed) <= arena:
-                inside = placed
+                inside = placed[len(around) :]
                 break
     kept = {b.values: b for b in inside}
     return [kept.get(b.values, b) for b in buffers]

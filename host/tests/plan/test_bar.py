@@ -12,6 +12,7 @@ from mcugrad.pipeline import lowered, uncalibrated
 from mcugrad.plan.check import check
 from mcugrad.plan.memory import Plan, plan
 from mcugrad.plan.report import proof
+from mcugrad.plan.scratch import grown
 from tests.models import PAPER, paper_model
 
 CASES = [(model, scheme) for model in PAPER for scheme in SCHEMES[model]]
@@ -24,6 +25,7 @@ def planned(model: str, scheme: str) -> tuple[Plan, float]:
     began = time.process_time()
     placed = plan(graph)
     seconds = time.process_time() - began
+    assert check(graph, grown(graph, placed)).arena_bytes == placed.arena_bytes
     return check(graph, placed), seconds
 
 
